@@ -1,0 +1,199 @@
+"""Writes docs/plan.md, the reference of every key of a plan, from the models in `drills.plan`.
+
+`python docs/generate.py` writes it; with `--check` it only says whether the file on disk is what it would write. The
+example at the top is read as a plan first, so a reference with an example that does not run cannot be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from drills.planfile import parse_plan, plan_schema
+from drills.secrets import REFERENCE_PATTERN
+from drills.units import DURATION_PATTERN, SIZE_PATTERN
+
+PAGE = Path(__file__).with_name("plan.md")
+
+EXAMPLE = """\
+version: 1
+database: billing
+owner: payments-sre
+requester: controls@example.com
+controls: [SOC2-A1.3, DORA-12.6]
+
+source:
+  address: postgresql://drillbook@db.internal:5432/billing
+  password: env:BILLING_PASSWORD
+  writable_role: refuse
+  statement_timeout: 30min
+  lock_timeout: 5s
+
+recovery:
+  method: dump
+  jobs: 4
+  compression: gzip
+  backup_timeout: 4h
+  restore_timeout: 8h
+  accept_warnings:
+    - circular foreign-key constraints
+
+staging:                     # no address: the drill makes a server of its own
+  disk_limit: 200GB
+
+checks:
+  row_counts: true
+  tables: true
+  totals:
+    - name: invoices by currency and month
+      table: billing.invoice
+      amount: amount
+      by:
+        currency: currency
+        month: date_trunc('month', posted_at)
+      where: status <> 'draft'
+  invariants:
+    - name: every journal entry balances
+      sql: SELECT entry FROM billing.posting GROUP BY entry HAVING sum(amount) <> 0
+      expect: no rows
+    - name: suspense account is empty
+      sql: SELECT coalesce(sum(amount), 0.00) FROM billing.posting WHERE account = 9999
+      expect: 0.00
+
+outages:
+  - kind: kill_server
+    name: server killed
+    writers: 2
+    steady: 10s
+    down: 30s
+    limit: 5min
+    rto: 1min
+    rpo: 0s
+
+objectives:
+  rto: 4h
+  rpo: 15min
+
+evidence:
+  folder: /srv/evidence
+
+tools: auto
+"""
+
+HEAD = """\
+<!-- Written by docs/generate.py from drills/plan.py: change it there, then run `make docs`. -->
+# The plan
+
+A plan is a YAML file that declares one drill. It is reviewed in git, and the evidence holds its bytes, its digest and
+its commit. This one is complete; only the keys marked *required* below have to be given:
+
+```yaml
+{example}```
+
+What a plan does not do, so that nobody reads one thing while the program does another: keys it does not know, keys
+given twice, anchors, aliases, tags and invisible characters are errors, each with its line. A duration or a size always
+has its unit: `ms`, `s`, `min`, `h`, `d`; `B`, `kB`, `MB`, `GB`, `TB` (of 1000). A secret never stands in a plan; a
+reference to it does: `env:NAME`, `file:/path`, or `aws:NAME` (AWS Secrets Manager).
+
+`drillbook plan schema` prints the JSON Schema of this page. Editors that know YAML complete and check a plan that
+begins with `# yaml-language-server: $schema=plan.schema.json`.
+"""
+
+_FORMS: Mapping[str, str] = MappingProxyType(
+    {DURATION_PATTERN: "duration", SIZE_PATTERN: "size", REFERENCE_PATTERN: "reference"}
+)
+_TYPES: Mapping[str, str] = MappingProxyType(
+    {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
+)
+
+
+def page() -> str:
+    """The whole reference.
+
+    Raises:
+        PlanError: the example is not a plan.
+    """
+    parse_plan(EXAMPLE.encode(), "the example in docs/generate.py")
+    schema = plan_schema()
+    return "\n".join([HEAD.format(example=EXAMPLE), *_section("", schema, schema["$defs"])])
+
+
+def _section(path: str, model: dict[str, Any], models: dict[str, Any]) -> Iterator[str]:
+    """The table of one model, then the sections inside it, in the order of its keys."""
+    yield f"## `{path}`\n" if path else "## The top level\n"
+    yield f"{model['description']}\n"
+    yield "| Key | Type | Default | Description | Example |"
+    yield "|---|---|---|---|---|"
+    inner: list[tuple[str, dict[str, Any]]] = []
+    for key, field in model["properties"].items():
+        full = f"{path}.{key}".removeprefix(".")
+        section = _reference_in(field)
+        if section:
+            inner.append((full + ("[]" if field.get("type") == "array" else ""), models[section]))
+        default = "its own defaults" if "$ref" in field else _value(field.get("default"))
+        default = "*required*" if key in model.get("required", []) else default
+        example = "" if section else _value(field["examples"][0])
+        # pydantic leaves a description out where the section's own says the same.
+        description = field.get("description") or models[section]["description"]
+        row = (f"`{full}`", _type(field), default, description, example)
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+    yield ""
+    for full, section_model in inner:
+        yield from _section(full, section_model, models)
+
+
+def _reference_in(field: dict[str, Any]) -> str:
+    """The name of the model that a key holds, one or several of."""
+    return str(field.get("$ref", field.get("items", {}).get("$ref", ""))).rsplit("/", 1)[-1]
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(part) for part in field["anyOf"] if part.get("type") != "null")
+    if "const" in field or "enum" in field:
+        return " or ".join(_value(choice) for choice in field.get("enum", [field.get("const")]))
+    if "$ref" in field:
+        return "section"
+    if field["type"] == "array":
+        return f"list of {_type(field['items'])}s"
+    if field["type"] == "object":
+        return "mapping of text to text"
+    return _FORMS.get(field.get("pattern", ""), _plain(field))
+
+
+def _plain(field: dict[str, Any]) -> str:
+    kinds = [field["type"]] if isinstance(field["type"], str) else field["type"]
+    bounds = f", {field['minimum']} to {field['maximum']}" if "minimum" in field else ""
+    return " or ".join(_TYPES[kind] for kind in kinds) + bounds
+
+
+def _value(value: object) -> str:
+    """A value as YAML would take it."""
+    if value is None or value in ([], {}):
+        return "none"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or say whether it is as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page on disk differs")
+    wanted = page()
+    if not parser.parse_args(arguments).check:
+        PAGE.write_text(wanted, encoding="utf-8")
+        print(f"wrote {PAGE}")
+        return 0
+    found = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    if found != wanted:
+        print(f"{PAGE} is not what drills/plan.py says: run `make docs` and commit the result", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

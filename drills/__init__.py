@@ -1,0 +1,1 @@
+"""What a drill is, and what it does to databases."""

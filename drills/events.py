@@ -1,0 +1,236 @@
+"""What a journal can say: one frozen model per kind of entry.
+
+A reader that meets a kind it does not know refuses the journal; it never guesses.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from drills.records import (
+    Backup,
+    CheckResult,
+    Copy,
+    FileRef,
+    Finding,
+    Instant,
+    Model,
+    OutageResult,
+    Outcome,
+    Person,
+    Problem,
+    Provenance,
+    Resource,
+    Server,
+    Snapshot,
+    Software,
+    Verdict,
+)
+
+
+class Opened(Model):
+    """A drill began."""
+
+    event: Literal["opened"] = "opened"
+    drill: str
+    plan: dict[str, Any]
+    provenance: Provenance
+    requester: str
+    runner: Person
+    software: Software
+
+
+class StageBegan(Model):
+    """A stage began."""
+
+    event: Literal["stage began"] = "stage began"
+    stage: str
+
+
+class StageEnded(Model):
+    """A stage ended, well or with an error."""
+
+    event: Literal["stage ended"] = "stage ended"
+    stage: str
+    error: str = ""
+
+
+class Guarded(Model):
+    """What the guard looked at."""
+
+    event: Literal["guarded"] = "guarded"
+    findings: tuple[Finding, ...]
+    source: Server | None
+
+
+class Refused(Model):
+    """The drill was refused before any effect."""
+
+    event: Literal["refused"] = "refused"
+    message: str
+    hint: str
+
+
+class Intended(Model):
+    """About to make this."""
+
+    event: Literal["intended"] = "intended"
+    resource: Resource
+
+
+class Destroyed(Model):
+    """This is gone, looked for and not found."""
+
+    event: Literal["destroyed"] = "destroyed"
+    resource: Resource
+
+
+class SnapshotTaken(Model):
+    """Backup and expectations share this point in time from here on."""
+
+    event: Literal["snapshot taken"] = "snapshot taken"
+    snapshot: Snapshot
+
+
+class Expected(Model):
+    """The expectations are measured and on disk."""
+
+    event: Literal["expected"] = "expected"
+    file: FileRef
+
+
+class BackedUp(Model):
+    """The backup is complete."""
+
+    event: Literal["backed up"] = "backed up"
+    backup: Backup
+
+
+class LossDeclared(Model):
+    """From here on production counts as lost: the recovery clocks start."""
+
+    event: Literal["loss declared"] = "loss declared"
+
+
+class Accepting(Model):
+    """The copy accepts connections."""
+
+    event: Literal["accepting"] = "accepting"
+
+
+class Restored(Model):
+    """The copy is restored."""
+
+    event: Literal["restored"] = "restored"
+    copy_of_it: Copy
+
+
+class Checked(Model):
+    """A check was asked and answered."""
+
+    event: Literal["checked"] = "checked"
+    round: str
+    result: CheckResult
+
+
+class RoundEnded(Model):
+    """All checks of a round were asked."""
+
+    event: Literal["round ended"] = "round ended"
+    round: str
+    verdict: Verdict
+
+
+class FaultIntended(Model):
+    """About to inject this fault."""
+
+    event: Literal["fault intended"] = "fault intended"
+    outage: str
+
+
+class OutageEnded(Model):
+    """An outage is over and measured."""
+
+    event: Literal["outage ended"] = "outage ended"
+    result: OutageResult
+
+
+class Failed(Model):
+    """An error ended a stage."""
+
+    event: Literal["failed"] = "failed"
+    problem: Problem
+
+
+class Reopened(Model):
+    """Another process took over the journal of one that is gone."""
+
+    event: Literal["reopened"] = "reopened"
+    torn: bool
+    """Whether the line before was torn off in the middle."""
+    whole: str
+    """SHA-256 of the last line that was not: a torn line has lost its own `prev`, and with it the line before."""
+
+
+class Interrupted(Model):
+    """The drill was stopped before its end."""
+
+    event: Literal["interrupted"] = "interrupted"
+    reason: str
+
+
+class Closed(Model):
+    """The drill is over; nothing of it is left but its evidence."""
+
+    event: Literal["closed"] = "closed"
+    verdict: Verdict
+    outcome: Outcome
+
+
+class Published(Model):
+    """The bundle is in the evidence folder. Stands in the working copy of the journal only."""
+
+    event: Literal["published"] = "published"
+    bundle: str
+    sums_sha256: str
+
+
+Event = (
+    Opened
+    | StageBegan
+    | StageEnded
+    | Guarded
+    | Refused
+    | Intended
+    | Destroyed
+    | SnapshotTaken
+    | Expected
+    | BackedUp
+    | LossDeclared
+    | Accepting
+    | Restored
+    | Checked
+    | RoundEnded
+    | FaultIntended
+    | OutageEnded
+    | Failed
+    | Reopened
+    | Interrupted
+    | Closed
+    | Published
+)
+
+
+class Entry(Model):
+    """One line of the journal."""
+
+    seq: int
+    """From 1, without gaps."""
+    at: Instant
+    elapsed: float | None
+    """Monotonic seconds since the opening; None where another process wrote the entry."""
+    prev: str
+    """SHA-256 of the line before, without its newline."""
+    body: Annotated[Event, Field(discriminator="event")]

@@ -1,0 +1,346 @@
+"""The journal folded into a record: the same entries give the same record, here and in two years.
+
+Owns every judgement over a whole drill: clocks, objectives, verdict, and the reasons for it. Refuses to see a PASS
+where anything is missing: a drill passes when it finished, every check and outage and objective of its plan was
+answered PASS, and nothing that it made is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from drills import events
+from drills.errors import JournalError
+from drills.events import Entry
+from drills.journal import Reading
+from drills.records import (
+    Backup,
+    CheckResult,
+    Clock,
+    Copy,
+    FileRef,
+    Finding,
+    Mark,
+    Objective,
+    OutageResult,
+    Outcome,
+    Problem,
+    Record,
+    Resource,
+    Server,
+    Snapshot,
+    Span,
+    Verdict,
+)
+from drills.units import parse_duration
+
+AFTER_RESTORE = "after restore"
+"""The name of the first round of checks."""
+
+
+def after_outage(name: str) -> str:
+    """The name of the round of checks that follows this outage."""
+    return f"after {name}"
+
+
+@dataclass
+class _Folding:
+    """What the entries read so far amount to."""
+
+    marks: dict[str, Mark] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+    findings: dict[str, Finding] = field(default_factory=dict)
+    source: Server | None = None
+    snapshot: Snapshot | None = None
+    expectations: FileRef | None = None
+    backup: Backup | None = None
+    copied: Copy | None = None
+    checks: dict[str, list[CheckResult]] = field(default_factory=dict)
+    rounds: set[str] = field(default_factory=set)
+    outages: list[OutageResult] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    made: list[Resource] = field(default_factory=list)
+    gone: list[Resource] = field(default_factory=list)
+    refused: str = ""
+    interrupted: str = ""
+    closed: Entry | None = None
+
+    def take(self, entry: Entry) -> None:  # noqa: C901, PLR0912 - one flat case for each kind of entry
+        """One more entry."""
+        match entry.body:
+            case events.StageBegan(stage=stage):
+                self.spans.append(Span(stage=stage, started=entry.at, begin=entry.elapsed or 0.0, end=None))
+            case events.StageEnded(stage=stage, error=error):
+                self._end_span(stage, entry, error)
+            case events.Guarded(findings=findings, source=source):
+                self.findings, self.source = {finding.name: finding for finding in findings}, source
+            case events.Refused(message=message):
+                self.refused = message
+            case events.Intended(resource=resource):
+                self.made.append(resource)
+            case events.Destroyed(resource=resource):
+                self.gone.append(resource)
+            case events.SnapshotTaken(snapshot=snapshot):
+                self.snapshot = snapshot
+                self._mark("snapshot taken", entry)
+            case events.Expected(file=file):
+                self.expectations = file
+            case events.BackedUp(backup=backup):
+                self.backup = backup
+            case events.LossDeclared():
+                self._mark("loss declared", entry)
+            case events.Accepting():
+                self._mark("accepting connections", entry)
+            case events.Restored(copy_of_it=copied):
+                self.copied = copied
+                self._mark("restored", entry)
+            case events.Checked(round=name, result=result):
+                self.checks.setdefault(name, []).append(result)
+            case events.RoundEnded(round=name, verdict=verdict):
+                self.rounds.add(name)
+                if verdict is Verdict.PASS:
+                    self._mark(f"checks passed {name}", entry)
+            case events.OutageEnded(result=result):
+                self.outages.append(result)
+            case events.Failed(problem=problem):
+                self.problems.append(problem)
+            case events.Interrupted(reason=reason):
+                self.interrupted = reason
+            case events.Closed():
+                self.closed = entry
+            case _:
+                pass
+
+    def _mark(self, name: str, entry: Entry) -> None:
+        if entry.elapsed is not None:
+            self.marks[name] = Mark(name=name, at=entry.at, elapsed=entry.elapsed)
+
+    def _end_span(self, stage: str, entry: Entry, error: str) -> None:
+        for index in range(len(self.spans) - 1, -1, -1):
+            if self.spans[index].stage == stage and self.spans[index].end is None:
+                self.spans[index] = self.spans[index].model_copy(update={"end": entry.elapsed, "error": error})
+                return
+
+
+def fold(reading: Reading) -> Record:
+    """The record of a drill, up to where its journal goes.
+
+    Raises:
+        JournalError: the journal does not begin with the opening of a drill.
+    """
+    first = reading.entries[0]
+    opened = first.body
+    if not isinstance(opened, events.Opened):
+        raise JournalError(f"expected the opening of a drill in the first entry, got {opened.event!r}")
+    reading = _to_its_closing(reading)
+    folding = _Folding()
+    for entry in reading.entries:
+        folding.take(entry)
+    clocks = _clocks(folding)
+    objectives = tuple(_objectives(opened.plan, folding, clocks))
+    outcome = _outcome(folding)
+    left = outstanding(reading.entries)
+    verdict, reasons = _verdict(opened.plan, folding, objectives, outcome, left)
+    closed = folding.closed
+    return Record(
+        drill=opened.drill,
+        verdict=verdict,
+        reasons=reasons,
+        outcome=outcome,
+        opened=first.at,
+        closed=closed.at if closed else None,
+        seconds=closed.elapsed if closed else None,
+        plan=opened.plan,
+        provenance=opened.provenance,
+        requester=opened.requester,
+        runner=opened.runner,
+        software=opened.software,
+        findings=tuple(folding.findings.values()),
+        source=folding.source,
+        snapshot=folding.snapshot,
+        expectations=folding.expectations,
+        backup=folding.backup,
+        copy_of_it=folding.copied,
+        checks={name: tuple(results) for name, results in folding.checks.items()},
+        outages=tuple(folding.outages),
+        clocks=clocks,
+        objectives=objectives,
+        timeline=tuple(folding.spans),
+        marks=tuple(sorted(folding.marks.values(), key=lambda mark: mark.elapsed)),
+        problems=tuple(folding.problems),
+        made=tuple(folding.made),
+        left=left,
+        entries=reading.lines,
+        head=reading.head,
+    )
+
+
+def _to_its_closing(reading: Reading) -> Reading:
+    """What is said after the closing, such as where the bundle went, is not part of the record."""
+    for index, entry in enumerate(reading.entries[:-1]):
+        if isinstance(entry.body, events.Closed):
+            return Reading(reading.entries[: index + 1], reading.entries[index + 1].prev, entry.seq)
+    return reading
+
+
+def verdict_if_closed(reading: Reading) -> tuple[Verdict, Outcome]:
+    """What the fold would say if the drill were closed now: for the entry that closes it."""
+    last = reading.entries[-1]
+    closing = Entry(
+        seq=last.seq + 1,
+        at=last.at,
+        elapsed=last.elapsed,
+        prev=reading.head,
+        body=events.Closed(verdict=Verdict.UNKNOWN, outcome=Outcome.FINISHED),
+    )
+    record = fold(Reading((*reading.entries, closing), reading.head, reading.lines))
+    return record.verdict, record.outcome
+
+
+def outstanding(entries: Iterable[Entry]) -> tuple[Resource, ...]:
+    """What was intended and not yet destroyed, newest first: the order in which to destroy it."""
+    left: list[Resource] = []
+    for entry in entries:
+        match entry.body:
+            case events.Intended(resource=resource) if resource not in left:
+                left.append(resource)
+            case events.Destroyed(resource=resource) if resource in left:
+                left.remove(resource)
+            case _:
+                pass
+    return tuple(reversed(left))
+
+
+def _clocks(folding: _Folding) -> tuple[Clock, ...]:
+    """The recovery clocks, all from the declared loss."""
+    declared = folding.marks.get("loss declared")
+    if declared is None:
+        return ()
+    restore = next((span for span in folding.spans if span.stage == "restore"), None)
+    passed = folding.marks.get(f"checks passed {AFTER_RESTORE}")
+    told = [
+        ("declared", "production counts as lost from here on", declared.elapsed),
+        ("restore begun", "the restore stage began", restore.begin if restore else None),
+        ("restored", "the last object was in place", _elapsed(folding, "restored")),
+        (
+            "accepting connections",
+            "the restored copy answered its first query",
+            _elapsed(folding, "accepting connections"),
+        ),
+        ("checks passed", "every check of the first round had passed", passed.elapsed if passed else None),
+    ]
+    return tuple(
+        Clock(name=name, meaning=meaning, seconds=None if at is None else round(at - declared.elapsed, 6))
+        for name, meaning, at in told
+    )
+
+
+def _elapsed(folding: _Folding, mark: str) -> float | None:
+    found = folding.marks.get(mark)
+    return found.elapsed if found else None
+
+
+def _objectives(plan: dict[str, object], folding: _Folding, clocks: tuple[Clock, ...]) -> Iterable[Objective]:
+    targets = plan.get("objectives")
+    targets = targets if isinstance(targets, dict) else {}
+    recovered = next((clock.seconds for clock in clocks if clock.name == "checks passed"), None)
+    if targets.get("rto") is not None:
+        yield _objective(
+            "RTO", targets["rto"], recovered, "from the declared loss to a restored copy whose checks have passed"
+        )
+    taken, declared = _elapsed(folding, "snapshot taken"), _elapsed(folding, "loss declared")
+    age = None if taken is None or declared is None else round(declared - taken, 6)
+    if targets.get("rpo") is not None:
+        yield _objective(
+            "RPO",
+            targets["rpo"],
+            age,
+            "age of the backup's snapshot at the declared loss: what was written since would be gone",
+        )
+    measured = {outage.name: outage for outage in folding.outages}
+    for planned in _planned_outages(plan):
+        outage = measured.get(planned["name"])
+        back = (
+            None
+            if outage is None
+            else next((clock.seconds for clock in outage.clocks if clock.name == "first commit"), None)
+        )
+        if planned.get("rto") is not None:
+            yield _objective(
+                f"RTO of {planned['name']}",
+                planned["rto"],
+                back,
+                "from the fault to the first commit acknowledged again",
+            )
+        lost = None if outage is None else outage.rpo_seconds
+        yield _objective(
+            f"RPO of {planned['name']}",
+            planned["rpo"],
+            lost,
+            "age at the fault of the oldest acknowledged commit that was lost",
+        )
+
+
+def _planned_outages(plan: dict[str, object]) -> list[dict[str, str]]:
+    planned = plan.get("outages")
+    return list(planned) if isinstance(planned, list) else []
+
+
+def _objective(name: str, target: object, measured: float | None, meaning: str) -> Objective:
+    seconds = parse_duration(target).total_seconds()
+    verdict = Verdict.UNKNOWN if measured is None else Verdict.PASS if measured <= seconds else Verdict.FAIL
+    return Objective(name=name, target_seconds=seconds, measured_seconds=measured, verdict=verdict, meaning=meaning)
+
+
+def _outcome(folding: _Folding) -> Outcome:
+    if folding.refused:
+        return Outcome.REFUSED
+    if folding.interrupted:
+        return Outcome.INTERRUPTED
+    if folding.closed is None:
+        return Outcome.RUNNING
+    return Outcome.BROKEN_OFF if folding.problems else Outcome.FINISHED
+
+
+def _verdict(
+    plan: dict[str, object],
+    folding: _Folding,
+    objectives: tuple[Objective, ...],
+    outcome: Outcome,
+    left: tuple[Resource, ...],
+) -> tuple[Verdict, tuple[str, ...]]:
+    """The verdict, and a sentence for everything that keeps it from PASS."""
+    found: list[tuple[Verdict, str]] = [
+        (problem.verdict, f"{problem.stage}: {problem.message}") for problem in folding.problems
+    ]
+    if outcome is Outcome.REFUSED:
+        found.append((Verdict.UNKNOWN, f"refused before it began: {folding.refused}"))
+    if outcome is Outcome.INTERRUPTED:
+        found.append((Verdict.UNKNOWN, f"interrupted: {folding.interrupted}"))
+    if outcome is Outcome.RUNNING:
+        found.append((Verdict.UNKNOWN, "not closed: the drill is still running, or was killed and not swept"))
+    for name, results in folding.checks.items():
+        found += [(result.verdict, f"{result.name}, {name}: {result.reason}") for result in results]
+    found += [(outage.verdict, f"{outage.name}: {outage.reason}") for outage in folding.outages]
+    found += [(objective.verdict, f"{objective.name}: {_against(objective)}") for objective in objectives]
+    # What the plan wanted and the journal does not hold was skipped; skipped is UNKNOWN.
+    planned = [outage["name"] for outage in _planned_outages(plan)]
+    wanted = [AFTER_RESTORE, *(after_outage(name) for name in planned)]
+    found += [(Verdict.UNKNOWN, f"the checks {name} did not all run") for name in wanted if name not in folding.rounds]
+    done = {outage.name for outage in folding.outages}
+    found += [(Verdict.UNKNOWN, f"the outage {name} did not run") for name in planned if name not in done]
+    if outcome is not Outcome.RUNNING:
+        found += [(Verdict.UNKNOWN, f"left behind: {resource.kind} {resource.name}") for resource in left]
+    verdict = Verdict.worst(verdict for verdict, _ in found)
+    if outcome in {Outcome.REFUSED, Outcome.RUNNING}:
+        verdict = Verdict.UNKNOWN
+    rank = [Verdict.FAIL, Verdict.UNKNOWN]
+    reasons = sorted((pair for pair in found if pair[0] in rank), key=lambda pair: rank.index(pair[0]))
+    return verdict, tuple(dict.fromkeys(f"{verdict}: {reason}" for verdict, reason in reasons))
+
+
+def _against(objective: Objective) -> str:
+    if objective.measured_seconds is None:
+        return "not measured"
+    return f"{objective.measured_seconds:.3f} s measured against a target of {objective.target_seconds:g} s"

@@ -1,0 +1,1 @@
+"""Faults injected on purpose, one file each, behind the contract in `base`."""

@@ -1,0 +1,310 @@
+"""The plan: what a drill is to do, as its YAML file declares it.
+
+Owns the model and every rule between its parts. Refuses unknown keys, wrong types, duplicate names and combinations
+that cannot run. Guarantees that whatever passed here can at least be begun. Reading the file, with lines for the
+errors, is `drills.planfile`; the reference in docs/plan.md and the JSON Schema are generated from these fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from drills.fields import Address, Duration, Name, Period, Reference, Size, Text, Title, Tools, server_of
+from drills.records import Model
+from drills.units import parse_duration, parse_size, show_duration
+
+__all__ = [
+    "Checks",
+    "Dump",
+    "Evidence",
+    "InvariantCheck",
+    "KillServer",
+    "Objectives",
+    "Plan",
+    "Source",
+    "Staging",
+    "TotalCheck",
+    "parse_duration",
+    "parse_size",
+    "show_duration",
+]
+
+
+def _fault(said: str, *at: str | int) -> PydanticCustomError:
+    """An error that knows its place below the model which raises it, so that it is shown with the right line."""
+    return PydanticCustomError("plan_rule", "{said}", {"said": said, "at": at})
+
+
+def _refuse_twice(kind: str, places: Sequence[tuple[str, tuple[str | int, ...]]]) -> None:
+    """Two of one name could not be told apart in the report, nor, in another case, as files."""
+    seen: set[str] = set()
+    for name, at in places:
+        if name.casefold() in seen:
+            raise _fault(f"duplicate name of {kind}: {name!r}", *at)
+        seen.add(name.casefold())
+
+
+class Section(Model):
+    """A part of the plan. Its values stay out of pydantic's own errors: one of them may be a misplaced secret."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+
+class Source(Section):
+    """The production database. It is only read."""
+
+    address: Address = Field(
+        description="Where production is, without a password: `postgresql://role@host:port/database`, or a reference "
+        "to such an address.",
+        examples=["postgresql://drillbook@db.internal:5432/billing"],
+    )
+    password: Reference | None = Field(
+        None, description="Reference to the role's password.", examples=["env:BILLING_PASSWORD"]
+    )
+    writable_role: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="What to do when the role could write to the source: refuse the drill, or go on and put a warning "
+        "into the record.",
+        examples=["refuse"],
+    )
+    statement_timeout: Period = Field(
+        timedelta(minutes=30), description="The longest that one statement may run on the source.", examples=["30min"]
+    )
+    lock_timeout: Period = Field(
+        timedelta(seconds=5), description="The longest wait for a lock on the source.", examples=["5s"]
+    )
+
+
+class Dump(Section):
+    """pg_dump in directory format from one exported snapshot, restored by pg_restore."""
+
+    method: Literal["dump"] = Field(description="The recovery method.", examples=["dump"])
+    jobs: int = Field(
+        2, ge=1, le=64, description="Parallel connections of pg_dump, pg_restore and the measuring.", examples=[4]
+    )
+    compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
+        "gzip",
+        description="How the dump's files are compressed. `gzip` is written at level 1: the default level takes twice "
+        "as long to save an eighth of the size. `lz4` and `zstd` need tools that were built with them.",
+        examples=["none"],
+    )
+    backup_timeout: Period = Field(
+        timedelta(hours=4), description="The longest that the backup may take.", examples=["4h"]
+    )
+    restore_timeout: Period = Field(
+        timedelta(hours=8), description="The longest that the restore may take.", examples=["8h"]
+    )
+    accept_warnings: tuple[Text, ...] = Field(
+        (),
+        description="Regular expressions for warnings of pg_dump and pg_restore that have been looked at and are in "
+        "order. Any other warning makes the drill UNKNOWN; errors cannot be accepted.",
+        examples=[["circular foreign-key constraints"]],
+    )
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> Self:
+        for index, pattern in enumerate(self.accept_warnings):
+            try:
+                matches_all = re.search(pattern, "") or re.search(pattern, "\0")
+            except re.error as error:
+                said = f"{pattern!r} is not a regular expression: {error}"
+                raise _fault(said, "accept_warnings", index) from None
+            if matches_all:
+                raise _fault(f"{pattern!r} accepts every warning", "accept_warnings", index)
+        return self
+
+
+class Staging(Section):
+    """Where the copy is restored. Without an address the drill makes a server of its own and destroys it."""
+
+    address: Address | None = Field(
+        None,
+        description="A staging server that is there already. The drill makes a database of its own name on it and "
+        "drops it at the end. Never production: the guard compares system identifiers.",
+        examples=["postgresql://drill@staging.internal:5432/postgres"],
+    )
+    password: Reference | None = Field(
+        None, description="Reference to the staging role's password.", examples=["env:STAGING_PASSWORD"]
+    )
+    disk_limit: Size | None = Field(
+        None,
+        description="The most that dump and copy may take on this machine, where the file system has more to give. "
+        "Only for a server that the drill makes.",
+        examples=["200GB"],
+    )
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.address is None and self.password is not None:
+            raise _fault("password without address: the drill makes its own server and needs none", "password")
+        if self.address is not None and self.disk_limit is not None:
+            raise _fault("disk_limit with address: it speaks of a server that the drill makes", "disk_limit")
+        return self
+
+
+class TotalCheck(Section):
+    """A sum of money, by groups, that must come back to the last digit."""
+
+    name: Title = Field(description="What the total is called in the report.", examples=["invoices by currency"])
+    table: Text = Field(description="The table, with its schema unless that is `public`.", examples=["billing.invoice"])
+    amount: Text = Field(description="The amount: a column or an SQL expression of an exact type.", examples=["amount"])
+    by: dict[Title, Text] = Field(
+        default_factory=dict,
+        description="The groups: a label, and the column or SQL expression behind it.",
+        examples=[{"currency": "currency", "month": "date_trunc('month', posted_at)"}],
+    )
+    where: Text | None = Field(
+        None, description="Which rows count, as an SQL condition.", examples=["status <> 'draft'"]
+    )
+
+
+class InvariantCheck(Section):
+    """An SQL statement whose answer is known beforehand."""
+
+    name: Title = Field(description="What the invariant is called in the report.", examples=["books balance"])
+    sql: Text = Field(
+        description="One SELECT. With `expect: no rows` every row that it returns is a violation; with a value it must "
+        "return exactly one row with one column.",
+        examples=["SELECT id FROM invoice WHERE total <> (SELECT sum(amount) FROM line WHERE invoice = id)"],
+    )
+    expect: str = Field(
+        "no rows",
+        description="`no rows`, or the value as PostgreSQL writes it. Numbers are compared as exact decimals.",
+        examples=["0.00"],
+        json_schema_extra={"type": ["string", "number"]},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _value_as_text(cls, given: Any) -> Any:  # noqa: ANN401 - whatever YAML held
+        """A number in the plan is meant as PostgreSQL would write it."""
+        value = given.get("expect") if isinstance(given, dict) else None
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            return given | {"expect": format(value, "f" if isinstance(value, Decimal) else "d")}
+        return given
+
+
+class Checks(Section):
+    """What the copy must prove."""
+
+    row_counts: bool = Field(default=True, description="Compare the row count of every table.", examples=[True])
+    tables: bool = Field(default=True, description="Look for missing and unexpected tables.", examples=[True])
+    totals: tuple[TotalCheck, ...] = Field((), description="Financial totals.")
+    invariants: tuple[InvariantCheck, ...] = Field((), description="Statements whose answer is known.")
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> Self:
+        given = [(check.name, ("totals", index, "name")) for index, check in enumerate(self.totals)]
+        given += [(check.name, ("invariants", index, "name")) for index, check in enumerate(self.invariants)]
+        _refuse_twice("a check", [("row counts", ()), ("tables", ()), *given])
+        if not (self.row_counts or self.tables or self.totals or self.invariants):
+            raise _fault("no check at all: a drill that asks nothing proves nothing")
+        return self
+
+
+class KillServer(Section):
+    """SIGKILL to the whole server of the copy, under a heartbeat writer; then it is started again."""
+
+    kind: Literal["kill_server"] = Field(description="The kind of fault.", examples=["kill_server"])
+    name: Title = Field(description="What the outage is called in the report.", examples=["server killed"])
+    writers: int = Field(
+        2, ge=1, le=32, description="Heartbeat writers, each committing one row at a time.", examples=[4]
+    )
+    steady: Period = Field(
+        timedelta(seconds=2), description="How long the heartbeat beats before the fault.", examples=["10s"]
+    )
+    down: Duration = Field(
+        timedelta(seconds=1),
+        description="How long the server is left down before it is started again.",
+        examples=["30s"],
+    )
+    limit: Period = Field(
+        timedelta(minutes=5),
+        description="The longest wait for recovery; past it the outage is a FAIL.",
+        examples=["5min"],
+    )
+    rto: Duration | None = Field(
+        None, description="From the fault to the first commit that is acknowledged again.", examples=["1min"]
+    )
+    rpo: Duration = Field(
+        timedelta(0),
+        description="The oldest acknowledged commit that may be lost, by its age at the fault.",
+        examples=["0s"],
+    )
+
+
+class Objectives(Section):
+    """The targets that the measured times are held against."""
+
+    rto: Duration | None = Field(
+        None, description="From the declared loss to a restored copy whose checks have passed.", examples=["4h"]
+    )
+    rpo: Duration | None = Field(
+        None, description="Age of the backup's snapshot at the declared loss.", examples=["15min"]
+    )
+
+
+class Evidence(Section):
+    """Where the bundle goes."""
+
+    folder: Text = Field(
+        "evidence",
+        description="The evidence folder, relative to the working directory. A bundle lands in "
+        "`<folder>/<database>/<year>Q<n>/<drill id>/`.",
+        examples=["/srv/evidence"],
+    )
+
+
+class Plan(Section):
+    """A drill, declared."""
+
+    version: Literal[1] = Field(description="Version of this format.", examples=[1])
+    database: Name = Field(
+        description="The name that the evidence is filed under: lowercase letters, digits, - and _.",
+        examples=["billing"],
+    )
+    owner: Title = Field(description="Who answers for this database's recovery.", examples=["payments-sre"])
+    requester: Title | None = Field(
+        None,
+        description="Who asks for the drill, when the command line does not say.",
+        examples=["controls@example.com"],
+    )
+    controls: tuple[Title, ...] = Field(
+        (), description="Ids of the controls that this drill evidences.", examples=[["SOC2-A1.3", "DORA-12.6"]]
+    )
+    source: Source = Field(description="The production database.")
+    recovery: Dump = Field(description="How it is brought back.")
+    staging: Staging = Field(default_factory=Staging, description="Where the copy is restored.")
+    checks: Checks = Field(default_factory=Checks, description="What the copy must prove.")
+    outages: tuple[KillServer, ...] = Field((), description="Faults to inject into the copy, in order.")
+    objectives: Objectives = Field(default_factory=Objectives, description="The targets.")
+    evidence: Evidence = Field(default_factory=Evidence, description="Where the bundle goes.")
+    tools: Tools = Field(
+        "auto",
+        description="PostgreSQL's own tools: `auto` (those of the source's major version: the embedded ones for a "
+        "source on this machine, the system's otherwise), `embedded`, or a folder such as "
+        "`/usr/lib/postgresql/16/bin`.",
+        examples=["/usr/lib/postgresql/16/bin"],
+    )
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        places = [(outage.name, ("outages", index, "name")) for index, outage in enumerate(self.outages)]
+        for name, at in places:
+            if name.casefold() == "restore":
+                raise _fault(f"{name!r} is no name for an outage: the checks after it are told by that name", *at)
+        _refuse_twice("an outage", places)
+        if self.staging.address is None:
+            return self
+        if self.outages:
+            raise _fault("kill_server with staging.address: only a server that the drill made may be killed", "outages")
+        if server_of(self.staging.address) == server_of(self.source.address):
+            raise _fault("the server is that of source.address: staging is never production", "staging", "address")
+        return self

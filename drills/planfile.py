@@ -1,0 +1,181 @@
+"""Reading a plan's file: YAML to `Plan`, every fault with its file and line; and the JSON Schema for editors.
+
+Refuses what `drills.yamltree` and `drills.plan` refuse, and values of another type than a key takes: nothing is
+converted on the quiet. Guarantees that all faults of the model are told at once, in the order of their lines, and that
+none of them repeats what may be a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ErrorDetails
+
+from drills.errors import PlanError
+from drills.fields import FORMS
+from drills.plan import Plan
+from drills.provenance import trace
+from drills.records import Provenance
+from drills.secrets import VAULT
+from drills.units import show_duration
+from drills.yamltree import Location, read_tree, shown_key
+
+_LARGEST = 1_000_000
+"""Bytes. What is larger is some other file."""
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """A plan, the bytes it was read from, and where they came from."""
+
+    plan: Plan
+    text: bytes
+    provenance: Provenance
+
+
+def read_plan(path: Path) -> PlanFile:
+    """The plan in this file.
+
+    Raises:
+        PlanError: the file cannot be read, is not YAML, or is not a plan; every fault is named with its line.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise PlanError(
+            f"{path}: cannot be read: {error.strerror}", hint="give the path of a plan's YAML file"
+        ) from None
+    if len(text) > _LARGEST:
+        raise PlanError(f"{path}: larger than {_LARGEST} bytes", hint="give the path of a plan's YAML file")
+    plan = parse_plan(text, str(path))
+    return PlanFile(plan, text, trace(path, text))
+
+
+def parse_plan(text: bytes, name: str) -> Plan:
+    """The plan in this text; `name` stands before the lines in errors."""
+    tree = read_tree(text, name)
+    try:
+        return Plan.model_validate(tree.content, strict=True)
+    except ValidationError as error:
+        faults = sorted((_explain(fault, tree.lines, name) for fault in error.errors()), key=lambda fault: fault[0])
+        hints = dict.fromkeys(hint for _, _, hint in faults if hint)
+        raise PlanError(
+            "\n".join(message for _, message, _ in faults),
+            hint="; ".join(hints) or "every key is described in docs/plan.md",
+        ) from None
+
+
+def plan_schema() -> dict[str, Any]:
+    """The JSON Schema of a plan (draft 2020-12), for editors that know YAML.
+
+    It knows keys, types and forms. Rules between parts, and passwords in addresses, are left to `parse_plan`.
+    """
+    schema = Plan.model_json_schema(schema_generator=_Untitled)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "Drillbook plan"}
+
+
+class _Untitled(GenerateJsonSchema):
+    """Without a title on each key, which would only repeat its name; defaults as a plan would write them."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - pydantic's own signature
+        return False
+
+    def encode_default(self, dft: Any) -> Any:  # noqa: ANN401 - same
+        return show_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
+def _explain(fault: ErrorDetails, lines: dict[Location, int], name: str) -> tuple[int, str, str]:
+    """Line, message and hint for one fault that pydantic found."""
+    context = fault.get("ctx", {})
+    loc = (*fault["loc"], *context.get("at", ()))
+    at = loc
+    while at not in lines:
+        at = at[:-1]
+    where = _where(loc)
+    hint = ""
+    if fault["type"] == "extra_forbidden":
+        said, hint = "unknown key", _known_instead(loc)
+    elif fault["type"] == "missing":
+        said = "missing"
+    elif fault["type"] == "string_pattern_mismatch":
+        said = f"expected {FORMS.get(str(context['pattern']), context['pattern'])}"
+    elif fault["type"] in _TOLD:
+        said = _TOLD[fault["type"]].format(**context) + _got(fault)
+    else:
+        said = fault["msg"].removeprefix("Value error, ")
+        said = said[:1].lower() + said[1:]
+    return lines[at], VAULT.redact(f"{name}:{lines[at]}: {where}: {said}"), hint
+
+
+_TOLD: Mapping[str, str] = MappingProxyType(
+    {
+        "string_type": "expected a text",
+        "int_type": "expected a whole number",
+        "bool_type": "expected true or false",
+        "tuple_type": "expected a list",
+        "dict_type": "expected a mapping",
+        "model_type": "expected a mapping",
+        "literal_error": "expected {expected}",
+        "greater_than_equal": "expected at least {ge}",
+        "less_than_equal": "expected at most {le}",
+    }
+)
+
+
+def _got(fault: ErrorDetails) -> str:
+    """What came instead. A text is told only where the key takes no free text: elsewhere it may be a secret."""
+    value = fault["input"]
+    if isinstance(value, dict | tuple) or value is None:
+        return f", got {'nothing' if value is None else 'a mapping' if isinstance(value, dict) else 'a list'}"
+    if fault["type"] in {"tuple_type", "dict_type", "model_type"}:
+        return ", got a single value"
+    if fault["type"] == "string_type":
+        return f", got {'true or false' if isinstance(value, bool) else 'a number'} (put it in quotes)"
+    return f", got {str(value).lower() if isinstance(value, bool | Decimal) else repr(value)}"
+
+
+def _where(loc: Location) -> str:
+    """As in `checks.totals[1].amount`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{shown_key(part)}" for part in loc if part != "[key]")
+    return "".join(parts).removeprefix(".") or "the plan"
+
+
+def _known_instead(loc: Location) -> str:
+    keys = _keys_at(loc[:-1])
+    given = shown_key(loc[-1])
+    near = difflib.get_close_matches(re.sub(r"[ -]", "_", given.lower()), keys, n=1)
+    return f"for `{given}`, did you mean `{near[0]}`?" if near else f"known beside `{given}`: {', '.join(keys)}"
+
+
+def _keys_at(loc: Location) -> list[str]:
+    """The keys that the model at this place knows."""
+    model: type[BaseModel] = Plan
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in get_args(annotation):
+        if (found := _model_in(part)) is not None:
+            return found
+    return None

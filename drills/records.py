@@ -1,0 +1,430 @@
+"""The records that a drill leaves: frozen, strict, and the same in memory as on disk.
+
+Owns the word lists (verdict, basis, outcome) and the models that cross a file. Refuses unknown keys. Guarantees that a
+record written is the record read: money stays `Decimal` (text in JSON), instants are aware UTC, durations are seconds
+from the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import rfc8785
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+
+
+def utc_now() -> datetime:
+    """This instant, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def file_name(title: str) -> str:
+    """A name for a file of what a person called `title`.
+
+    Two titles may read the same without their punctuation; a few digits of their digest keep them apart.
+    """
+    readable = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return f"{readable}-{hashlib.sha256(title.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+Instant = Annotated[
+    AwareDatetime,
+    AfterValidator(_utc),
+    PlainSerializer(lambda at: at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"), str),
+]
+# PostgreSQL's numeric knows NaN and infinity; a table that holds them must be reported, not refused.
+Money = Annotated[Decimal, Field(allow_inf_nan=True), PlainSerializer(lambda amount: format(amount, "f"), str)]
+
+
+class Model(BaseModel):
+    """Frozen, and strict about its keys: evidence must round-trip, and a typo must be an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical(self) -> bytes:
+        """This record as canonical JSON (RFC 8785): one text for one content, so that digests are comparable."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+
+class Verdict(StrEnum):
+    """What was found. FAIL outranks UNKNOWN, UNKNOWN outranks PASS."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    UNKNOWN = "UNKNOWN"
+
+    @classmethod
+    def worst(cls, verdicts: Iterable[Verdict]) -> Verdict:
+        """The verdict over several. Over none it is UNKNOWN: who asked nothing has learnt nothing."""
+        found = set(verdicts)
+        for verdict in (cls.FAIL, cls.UNKNOWN, cls.PASS):
+            if verdict in found:
+                return verdict
+        return cls.UNKNOWN
+
+
+class Basis(StrEnum):
+    """Where an expected value comes from."""
+
+    SNAPSHOT = "snapshot"
+    CONTROL = "control"
+    NONE = "none"
+
+
+class Outcome(StrEnum):
+    """How a drill ended, whatever it found."""
+
+    FINISHED = "finished"
+    BROKEN_OFF = "broken off"
+    REFUSED = "refused"
+    INTERRUPTED = "interrupted"
+    RUNNING = "running"
+
+
+class FileRef(Model):
+    """A file of the bundle, by its path inside it."""
+
+    path: str
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, file: Path, root: Path) -> Self:
+        """The reference to a file that is there, by its path below `root`."""
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return cls(path=file.relative_to(root).as_posix(), sha256=digest, size=file.stat().st_size)
+
+
+class Person(Model):
+    """Who started the drill: the account on the machine, and the machine."""
+
+    account: str
+    host: str
+    scheduler: str = ""
+    """The Prefect flow run, where there was one."""
+
+
+class Provenance(Model):
+    """Where the plan came from."""
+
+    path: str
+    sha256: str
+    """Of the file's bytes."""
+    commit: str = ""
+    """The newest commit that touched the plan; empty outside version control."""
+    author: str = ""
+    committed: Instant | None = None
+    dirty: bool | None = None
+    """Whether the work tree had changes that were not committed; None outside version control."""
+
+
+class Software(Model):
+    """What ran: name to version, this program included."""
+
+    versions: dict[str, str]
+
+
+class Finding(Model):
+    """One thing that the guard looked at."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    hint: str = ""
+
+
+class Server(Model):
+    """A PostgreSQL server as it describes itself. No secret is in here."""
+
+    address: str
+    """`user@host:port/database`"""
+    system_identifier: str
+    version: str
+    """As `server_version` says."""
+    major: int
+    database: str
+    role: str
+    size: int
+    """Bytes of the database, as pg_database_size says."""
+
+
+class Snapshot(Model):
+    """The point in time that backup and expectations share."""
+
+    name: str
+    """As exported by pg_export_snapshot()."""
+    taken: Instant
+    """By the server's clock (clock_timestamp())."""
+    wal_lsn: str
+    xmin_xmax: str
+    """pg_current_snapshot()"""
+
+
+class Query(Model):
+    """A statement that was put to a server, for whoever re-performs it."""
+
+    name: str
+    sql: str
+    parameters: tuple[str, ...] = ()
+    role: str
+    server: str
+    """`system identifier/database`"""
+    started: Instant
+    ended: Instant
+    seconds: float
+    rows: int
+
+
+class TableCount(Model):
+    """Rows of one table."""
+
+    table: str
+    """Schema and name, quoted where needed."""
+    rows: int | None
+    """None where it could not be counted."""
+    error: str = ""
+
+
+class TotalRow(Model):
+    """One group of a total."""
+
+    group: tuple[str | None, ...]
+    rows: int
+    amounts: int
+    """Rows whose amount is not NULL."""
+    total: Money | None
+    """None where every amount is NULL."""
+
+
+class Total(Model):
+    """A financial total as measured: its groups and their sums, as exact decimals."""
+
+    name: str
+    by: tuple[str, ...]
+    rows: tuple[TotalRow, ...]
+    error: str = ""
+    """Why it could not be measured; then there are no rows."""
+
+
+class Relation(Model):
+    """A table, view or other relation that must be there."""
+
+    kind: str
+    name: str
+
+
+class Measures(Model):
+    """What was measured in one database, source or copy alike."""
+
+    relations: tuple[Relation, ...]
+    counts: tuple[TableCount, ...]
+    totals: tuple[Total, ...]
+    queries: tuple[Query, ...]
+
+
+class Expectations(Model):
+    """The values that the copy must show, and what they rest on."""
+
+    basis: Basis
+    snapshot: Snapshot
+    settings: dict[str, str]
+    """Session settings that decide how values read."""
+    measures: Measures
+
+
+class Backup(Model):
+    """What the recovery method took."""
+
+    method: str
+    path: str
+    size: int
+    """Bytes on disk."""
+    files: int
+    digest: str
+    """SHA-256 over the sorted `sha256  name` lines of its files, as `sha256sum` prints them."""
+    commands: tuple[tuple[str, ...], ...]
+    """Argument vectors as run."""
+    seconds: float
+
+
+class Copy(Model):
+    """The restored database."""
+
+    server: Server
+    made: bool
+    """True where the drill made the server, false where it was given one."""
+    commands: tuple[tuple[str, ...], ...]
+    seconds: float
+    deviations: tuple[str, ...] = ()
+    """What was left out on purpose, such as owners on a server that is not ours."""
+
+
+class Line(Model):
+    """One compared value."""
+
+    key: str
+    expected: str | None
+    actual: str | None
+    difference: str | None
+    verdict: Verdict
+
+
+class CheckResult(Model):
+    """One question put to the copy, and the answer."""
+
+    name: str
+    kind: str
+    verdict: Verdict
+    reason: str
+    basis: Basis
+    expected: str
+    actual: str
+    difference: str
+    sql: str
+    started: Instant
+    seconds: float
+    compared: int
+    differing: int
+    lines: tuple[Line, ...] = ()
+    """What differs first, then the rest, cut at `LINES_KEPT`; the CSV holds all."""
+    csv: FileRef | None = None
+
+
+class Clock(Model):
+    """One of the recovery clocks: seconds from the moment of loss."""
+
+    name: str
+    meaning: str
+    seconds: float | None
+    """None where the drill never got there."""
+
+
+class OutageResult(Model):
+    """What a fault did to the copy, measured by acknowledged commits."""
+
+    name: str
+    kind: str
+    verdict: Verdict
+    reason: str
+    injected: Instant
+    healed: Instant | None
+    """When the first commit was acknowledged again."""
+    clocks: tuple[Clock, ...]
+    acknowledged: int
+    acknowledged_before: int
+    """Of these, before the fault."""
+    in_doubt: int
+    """Sent, and neither acknowledged nor refused: either answer is right for them."""
+    lost: int
+    lost_commits: tuple[str, ...]
+    """The acknowledged commits that are gone, named one by one; cut at `LINES_KEPT`, the file holds all."""
+    unexpected: int
+    """Commits found that nobody sent."""
+    rpo_seconds: float | None
+    """Age at the fault of the oldest lost commit; 0 when none was lost."""
+    evidence: FileRef | None = None
+
+
+class Objective(Model):
+    """A target of the plan beside what was measured."""
+
+    name: str
+    target_seconds: float
+    measured_seconds: float | None
+    verdict: Verdict
+    meaning: str
+
+
+class Span(Model):
+    """A stage on the timeline, in seconds from the opening."""
+
+    stage: str
+    started: Instant
+    begin: float
+    end: float | None
+    """None where it never ended."""
+    error: str = ""
+
+
+class Resource(Model):
+    """Something that a drill made and has to destroy."""
+
+    kind: str
+    """`directory`, `cluster`, `database` or `lock`."""
+    name: str
+    """The path, or the name of the database."""
+    address: str = ""
+    """Where the database is: an address or a reference to one, never a secret."""
+    password: str = ""
+    """The reference, never the secret."""
+
+
+class Problem(Model):
+    """An error that the drill met."""
+
+    stage: str
+    verdict: Verdict
+    message: str
+    hint: str = ""
+
+
+class Mark(Model):
+    """A moment on the timeline."""
+
+    name: str
+    at: Instant
+    elapsed: float
+
+
+class Record(Model):
+    """The journal folded into one model. Everything in a report comes from it."""
+
+    drill: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    outcome: Outcome
+    opened: Instant
+    closed: Instant | None
+    seconds: float | None
+    plan: dict[str, Any]
+    provenance: Provenance
+    requester: str
+    runner: Person
+    software: Software
+    findings: tuple[Finding, ...]
+    source: Server | None
+    snapshot: Snapshot | None
+    expectations: FileRef | None
+    backup: Backup | None
+    copy_of_it: Copy | None
+    checks: dict[str, tuple[CheckResult, ...]]
+    """By round: `after restore`, then `after <outage>`."""
+    outages: tuple[OutageResult, ...]
+    clocks: tuple[Clock, ...]
+    objectives: tuple[Objective, ...]
+    timeline: tuple[Span, ...]
+    marks: tuple[Mark, ...]
+    problems: tuple[Problem, ...]
+    made: tuple[Resource, ...]
+    left: tuple[Resource, ...]
+    """What was made and not destroyed when the record was folded."""
+    entries: int
+    """Lines of the journal folded."""
+    head: str
+    """SHA-256 of the last line folded."""
+
+
+LINES_KEPT = 200
+"""How many compared lines a record holds; the CSV beside it holds all."""

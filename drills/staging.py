@@ -1,0 +1,131 @@
+"""Staging: where a copy is restored. A cluster of the drill's own, or a database on a server that is there already.
+
+Refuses a staging server that is production after all. Guarantees that a cluster of its own is quarantined before
+anything is restored into it, and was asked whether it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from drills import guard
+from drills.addresses import Address
+from drills.clusters import QUARANTINE, SUPERUSER, Cluster
+from drills.errors import ClusterError
+from drills.records import Server
+from drills.sessions import STAGING_LIMITS, Access, describe, session
+
+THROW_AWAY = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_wal_size": "8GB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "maintenance_work_mem": "256MB",
+    "checkpoint_timeout": "1h",
+}
+"""While a copy is loaded: if the machine dies meanwhile, the copy is thrown away anyway."""
+LIKE_PRODUCTION = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "wal_level": "replica"}
+"""How the copy runs when it is to survive something."""
+_SIZE_EVERY = 1.0
+"""Seconds between two looks at the size of a copy."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of production a staging server needs before the data: nothing of it can be had from the dump."""
+
+    roles: tuple[str, ...]
+    encoding: str
+    collate: str
+    ctype: str
+
+
+def look_at_source(connection: psycopg.Connection) -> Wanted:
+    """The roles that own and may use things, and how the database sorts and encodes."""
+    roles = connection.execute("SELECT rolname::text FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1").fetchall()
+    row = connection.execute(
+        "SELECT pg_encoding_to_char(encoding), datcollate::text, datctype::text"
+        " FROM pg_database WHERE datname = current_database()"
+    ).fetchone()
+    encoding, collate, ctype = row or ("UTF8", "C", "C")
+    return Wanted(tuple(role[0] for role in roles), encoding, collate, ctype)
+
+
+def prepare_cluster(cluster: Cluster, source: Server, wanted: Wanted, name: str) -> Address:
+    """Start a cluster of our own for loading, prove that it is another one than production's, and make the roles.
+
+    Production's roles are made so that owners and privileges can be restored; they cannot log in.
+
+    Raises:
+        ClusterError: it does not start, or is not quarantined.
+        GuardError: it is production, or another version.
+    """
+    cluster.start(THROW_AWAY)
+    address = cluster.address("template1")
+    with session(address, name=name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
+        there = describe(connection, address)
+        guard.refuse_if_any([guard.judge_separation(source, there), guard.judge_versions(source, there)])
+        _refuse_without_quarantine(connection)
+        for role in wanted.roles:
+            if role != SUPERUSER:
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+        if source.database == "postgres":
+            connection.execute("DROP DATABASE postgres")  # pg_restore makes it anew
+    return address
+
+
+def _refuse_without_quarantine(connection: psycopg.Connection) -> None:
+    for setting, expected in QUARANTINE.items():
+        row = connection.execute("SELECT current_setting(%s)", (setting,)).fetchone()
+        if row is None or row[0] != expected:
+            raise ClusterError(
+                f"the copy is not quarantined: expected {setting} = {expected!r}, got {row and row[0]!r}"
+            )
+
+
+def run_like_production(cluster: Cluster) -> None:
+    """From throw-away settings to those under which a commit is kept."""
+    cluster.stop()
+    cluster.sync()
+    cluster.start(LIKE_PRODUCTION)
+
+
+def make_database(staging: Address, database: str, wanted: Wanted, name: str) -> Address:
+    """A database of the drill's own on a staging server that is there already."""
+    with session(staging, name=name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
+                sql.Identifier(database), wanted.encoding, wanted.collate, wanted.ctype
+            )
+        )
+    return staging.to(database)
+
+
+@contextmanager
+def size_watch(server: Address, database: str, name: str, tell: Callable[[int], None]) -> Iterator[Callable[[], None]]:
+    """Tells how large the copy is by now, in bytes, asked once a second at most."""
+    last = 0.0
+    with session(server, name=name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+
+        def look() -> None:
+            nonlocal last
+            if time.monotonic() - last < _SIZE_EVERY:
+                return
+            last = time.monotonic()
+            try:
+                row = connection.execute(
+                    "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s", (database,)
+                ).fetchone()
+            except psycopg.Error:
+                return  # only a display; the restore itself will say what is wrong
+            tell(row[0] if row else 0)
+
+        yield look

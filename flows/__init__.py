@@ -1,0 +1,1 @@
+"""What runs when; the only home of Prefect."""

@@ -1,0 +1,255 @@
+"""The command line. Slow imports (Prefect, pandas, psycopg) happen in the commands that need them.
+
+Exit codes: 0 PASS, 1 FAIL, 2 UNKNOWN, 3 refused before it began (usage errors too), 4 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from drills.errors import DrillbookError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drills.records import Record
+
+PASSED, FAILED, NOT_KNOWN, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4
+_STOPPED = 130
+"""What Typer makes of Ctrl-C."""
+
+app = typer.Typer(
+    name="drillbook",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Rehearse the loss of PostgreSQL databases, and leave evidence that an auditor can check.",
+    epilog="Exit codes: 0 PASS, 1 FAIL, 2 UNKNOWN, 3 refused before it began, 4 interrupted.",
+)
+plans = typer.Typer(no_args_is_help=True, help="Check a plan, or describe the format.")
+app.add_typer(plans, name="plan")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON and nothing else.")]
+Directly = Annotated[bool, typer.Option("--no-prefect", help="Run in this process alone, without a Prefect server.")]
+Requester = Annotated[str | None, typer.Option(help="Who asks for this drill; the plan's own requester when left out.")]
+PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan's YAML file.")]
+
+
+@app.command()
+def demo(
+    *,
+    scale: Annotated[int, typer.Option(min=1, help="pgbench's scale: 100,000 accounts each.")] = 20,
+    as_json: AsJson = False,
+    no_prefect: Directly = False,
+) -> None:
+    """Lose a live database and bring it back, with nothing installed but this program."""
+    from flows.demo import PLAN, bank  # noqa: PLC0415
+    from flows.server import prefect_server  # noqa: PLC0415
+    from flows.settings import home  # noqa: PLC0415
+
+    console = Console(stderr=as_json)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
+    place = home()
+    if no_prefect:
+        with bank(place, scale, say) as production:
+            say("the bank is open: pgbench writes to it for as long as the drill lasts")
+            code = _run(
+                PLAN,
+                None,
+                as_json=as_json,
+                no_prefect=True,
+                after=lambda: say(f"meanwhile production committed {production.committed():,} transactions"),
+            )
+    else:
+        # The server takes as long to start as the bank takes to load, so they start together.
+        with prefect_server(place), bank(place, scale, say) as production:
+            say("the bank is open: pgbench writes to it for as long as the drill lasts")
+            code = _run(
+                PLAN,
+                None,
+                as_json=as_json,
+                no_prefect=False,
+                after=lambda: say(f"meanwhile production committed {production.committed():,} transactions"),
+            )
+    raise typer.Exit(code)
+
+
+@app.command()
+def run(plan: PlanPath, *, requester: Requester = None, as_json: AsJson = False, no_prefect: Directly = False) -> None:
+    """Run a drill, and print where its report is."""
+    raise typer.Exit(_run(plan, requester, as_json=as_json, no_prefect=no_prefect))
+
+
+def _run(
+    plan: Path, requester: str | None, *, as_json: bool, no_prefect: bool, after: Callable[[], None] = lambda: None
+) -> int:
+    from drills.planfile import read_plan  # noqa: PLC0415
+    from flows.display import Display, show_record  # noqa: PLC0415
+    from flows.launch import in_prefect, in_this_process  # noqa: PLC0415
+    from flows.runtime import Silent  # noqa: PLC0415
+    from reports.bundle import bundle_path  # noqa: PLC0415
+
+    file = read_plan(plan)
+    console = Console()
+    display = Display(console)
+    # Ctrl-C and a polite kill are the same wish.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    launch = in_this_process if no_prefect else in_prefect
+    if as_json:
+        record = launch(file, requester, Silent())
+        sys.stdout.write(record.canonical().decode() + "\n")
+    else:
+        with display.shown():
+            record = launch(file, requester, display)
+        after()
+        show_record(console, record, bundle_path(record))
+    return exit_code(record)
+
+
+def exit_code(record: Record) -> int:
+    """The number that says how a drill ended."""
+    from drills.records import Outcome, Verdict  # noqa: PLC0415
+
+    if record.outcome is Outcome.REFUSED:
+        return REFUSED
+    if record.outcome is Outcome.INTERRUPTED:
+        return INTERRUPTED
+    return {Verdict.PASS: PASSED, Verdict.FAIL: FAILED, Verdict.UNKNOWN: NOT_KNOWN}[record.verdict]
+
+
+@plans.command("check")
+def plan_check(plan: PlanPath) -> None:
+    """Say whether a plan could run, without touching anything."""
+    from drills.planfile import read_plan  # noqa: PLC0415
+
+    found = read_plan(plan)
+    wish = found.plan.checks
+    count = len(wish.totals) + len(wish.invariants) + wish.row_counts + wish.tables
+    typer.echo(f"{plan}: a plan for {found.plan.database}: {count} checks, {len(found.plan.outages)} outages")
+    typer.echo(f"sha256 {found.provenance.sha256}")
+
+
+@plans.command("schema")
+def plan_schema() -> None:
+    """Print the JSON Schema of plans, for editors."""
+    from drills.planfile import plan_schema as schema  # noqa: PLC0415
+
+    typer.echo(json.dumps(schema(), indent=2))
+
+
+@app.command("list")
+def list_drills() -> None:
+    """List the drills that were run from here, the newest last."""
+    from rich.table import Table  # noqa: PLC0415
+
+    from flows.index import Unreadable, drills_known  # noqa: PLC0415
+    from reports.summary import show_seconds  # noqa: PLC0415
+
+    table = Table(*("drill", "verdict", "outcome", "opened (UTC)", "took", "report"), box=None, pad_edge=False)
+    for found in drills_known():
+        if isinstance(found, Unreadable):
+            table.add_row(found.drill, "UNKNOWN", "unreadable", "", "", found.error)
+            continue
+        record = found.record
+        opened, took = f"{record.opened:%Y-%m-%d %H:%M:%S}", show_seconds(record.seconds)
+        table.add_row(
+            record.drill, record.verdict.value, record.outcome.value, opened, took, str(found.bundle or "none")
+        )
+    for column in table.columns:
+        column.no_wrap, column.overflow = True, "ignore"
+    console = Console()
+    if not table.row_count:
+        console.print("no drills yet; `drillbook demo` runs one")
+    else:
+        console.print(table, soft_wrap=True, crop=False)
+
+
+@app.command()
+def show(
+    drill: Annotated[str, typer.Argument(help="The drill's id, or a part of it that only one has.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one drill."""
+    from flows.display import show_record  # noqa: PLC0415
+    from flows.index import drill_like  # noqa: PLC0415
+
+    found = drill_like(drill)
+    if as_json:
+        sys.stdout.write(found.record.canonical().decode() + "\n")
+    else:
+        show_record(Console(), found.record, found.bundle)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that holds report.html.")],
+) -> None:
+    """Check a bundle's digests, its journal's chain, and that its record is what the journal says."""
+    from reports.verify import verify as look  # noqa: PLC0415
+
+    found = look(bundle)
+    for fault in found.faults:
+        typer.echo(fault, err=True)
+    if found.faults:
+        typer.echo(f"{len(found.faults)} faults in {bundle}: this is not the evidence that was filed", err=True)
+        raise typer.Exit(FAILED)
+    verdict = found.record.verdict.value if found.record else "UNKNOWN"
+    typer.echo(f"{found.files} files and {found.entries} journal entries are as they were sealed")
+    typer.echo(f"the drill's own verdict is {verdict}")
+
+
+@app.command()
+def sweep() -> None:
+    """Destroy what killed drills left behind, and close them with a report."""
+    from flows.settings import home  # noqa: PLC0415
+    from flows.sweep import sweep as clean  # noqa: PLC0415
+    from reports.bundle import bundle_path  # noqa: PLC0415
+
+    failed = left = 0
+    for swept in clean(home()):
+        where = f": {bundle_path(swept.record)}" if swept.record else ""
+        typer.echo(f"{swept.drill} {swept.what}{where}{': ' + swept.error if swept.error else ''}")
+        failed += bool(swept.error)
+        left += bool(swept.record and swept.record.left)
+    if failed or left:
+        typer.echo("not everything could be swept; see above", err=True)
+        raise typer.Exit(FAILED)
+
+
+def main() -> None:
+    """The entry point: errors become one clear message and an exit code."""
+    sys.exit(entry(sys.argv[1:]))
+
+
+def entry(arguments: list[str]) -> int:
+    """Run the command line; gives the exit code."""
+    try:
+        result = app(arguments, standalone_mode=False, prog_name="drillbook")
+    except typer.TyperException as error:
+        typer.echo(f"drillbook: {error.format_message()}\nHINT: drillbook --help", err=True)
+        return REFUSED
+    except (KeyboardInterrupt, typer.Abort):
+        result = _STOPPED
+    except DrillbookError as error:
+        typer.echo(f"drillbook: {error}", err=True)
+        return REFUSED if isinstance(error, RefusedError) else NOT_KNOWN
+    if result == _STOPPED:
+        typer.echo("interrupted", err=True)
+        return INTERRUPTED
+    return result if isinstance(result, int) else PASSED
+
+
+if __name__ == "__main__":
+    main()

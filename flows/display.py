@@ -1,0 +1,119 @@
+"""What a person at a terminal sees of a drill: the stage, how long it takes, how many bytes or rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from drills.records import Outcome, Record, Verdict
+from reports.bundle import REPORT
+from reports.summary import show_objective, show_seconds
+
+COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNKNOWN: "yellow"}
+_BYTES = 1e6
+
+
+class Display:
+    """Stages as lines: moving ones in a terminal, one line each where the output goes to a file."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.drill = ""
+        self._begun = time.monotonic()
+        self._live = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description:<28}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """For as long as this lasts, the terminal is ours."""
+        with self._live:
+            yield
+
+    def opened(self, drill: str) -> None:
+        """A drill of this id begins."""
+        self.drill = drill
+        self.console.print(f"drill {drill}", highlight=False)
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        self._begun = time.monotonic()
+        self._task = self._live.add_task(name, total=None, told="")
+
+    def advance(self, done: int, total: int | None, unit: str) -> None:
+        """The stage is this far."""
+        if self._task is None:
+            return
+        if unit == "bytes":
+            told = f"{done / _BYTES:,.0f} MB" + (f" of about {total / _BYTES:,.0f} MB" if total else "")
+        else:
+            told = f"{done:,}" + (f" of {total:,}" if total is not None else "") + f" {unit}"
+        self._live.update(self._task, told=told)
+
+    def ended(self, name: str, error: str) -> None:
+        """A stage ended."""
+        told = f"[red]{error.splitlines()[0][:100]}[/red]" if error else "done"
+        if self._task is not None:
+            self._live.update(self._task, total=1, completed=1, told=told)
+            self._task = None
+        if not self.console.is_terminal:
+            self.console.print(
+                f"{name}: {error or 'done'} ({show_seconds(time.monotonic() - self._begun)})",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )
+
+
+def show_record(console: Console, record: Record, bundle: Path | None) -> None:
+    """The record for a person: checks, verdict, objectives, reasons, and where the evidence is."""
+    if record.checks or record.outages:
+        console.print(_checks(record))
+    colour = COLOURS[record.verdict]
+    lines = [f"[bold {colour}]{record.verdict.value}[/bold {colour}]  {record.drill}"]
+    lines.append(f"{record.outcome.value} after {show_seconds(record.seconds)}")
+    lines += [_plain(show_objective(objective)) for objective in record.objectives]
+    lines += [_plain(reason) for reason in record.reasons]
+    lines += [_plain(f"HINT: {problem.hint}") for problem in record.problems if problem.hint]
+    console.print(Panel("\n".join(lines), border_style=colour))
+    if bundle is not None:
+        console.print(f"report   {bundle / REPORT}", highlight=False, soft_wrap=True, markup=False)
+    elif record.outcome is Outcome.RUNNING:
+        console.print("no report yet", highlight=False)
+
+
+def _checks(record: Record) -> Table:
+    table = Table(
+        *("check", "verdict", "expected", "actual", "difference"), box=None, pad_edge=False, header_style="bold"
+    )
+    for name, results in record.checks.items():
+        table.add_row(f"[dim]{_plain(name)}[/dim]")
+        for result in results:
+            told = map(_plain, (result.expected, result.actual, result.difference))
+            table.add_row(_plain(f"  {result.name}"), _coloured(result.verdict), *told)
+    for outage in record.outages:
+        lost = f"{outage.lost} of {outage.acknowledged} commits lost"
+        table.add_row(_plain(f"outage {outage.name}"), _coloured(outage.verdict), "no commit lost", lost, "")
+    return table
+
+
+def _coloured(verdict: Verdict) -> str:
+    return f"[{COLOURS[verdict]}]{verdict.value}[/{COLOURS[verdict]}]"
+
+
+def _plain(text: str) -> str:
+    """What comes from plans and databases is no markup."""
+    return text.replace("[", "\\[")

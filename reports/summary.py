@@ -1,0 +1,39 @@
+"""A drill in a few lines: for a terminal, for Prefect, for whoever has no time for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drills.records import Objective, Record
+from reports.bundle import REPORT
+
+
+def show_seconds(seconds: float | None) -> str:
+    """For people: three decimals below a minute, then minutes and seconds."""
+    if seconds is None:
+        return "not measured"
+    if seconds < 60:  # noqa: PLR2004 - seconds of a minute
+        return f"{seconds:.3f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def show_objective(objective: Objective) -> str:
+    """Target beside measured."""
+    measured, target = show_seconds(objective.measured_seconds), show_seconds(objective.target_seconds)
+    return f"{objective.name}: {measured} against {target} ({objective.verdict.value})"
+
+
+def markdown(record: Record, bundle: Path) -> str:
+    """The verdict, the reasons, the objectives, and where the evidence is."""
+    checks = [result for results in record.checks.values() for result in results]
+    lines = [
+        f"# {record.verdict.value}: {record.drill}",
+        f"Database **{record.plan['database']}**, asked for by {record.requester}, {record.outcome.value}.",
+        f"Opened {record.opened:%Y-%m-%d %H:%M:%S} UTC; {len(checks)} checks, {len(record.outages)} outages.",
+        *(f"- {show_objective(objective)}" for objective in record.objectives),
+        *(f"- {reason}" for reason in record.reasons),
+        f"Report: [{REPORT}]({(bundle / REPORT).as_uri()})",
+        f"Evidence: `{bundle}`",
+    ]
+    return "\n\n".join(lines)

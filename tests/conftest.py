@@ -1,0 +1,5 @@
+"""One fixture module for each real resource."""
+
+from __future__ import annotations
+
+pytest_plugins = ["fix_home", "fix_postgres", "fix_prefect"]
