@@ -3,7 +3,7 @@ PYTHON ?= python3
 INSTALLER ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-16)
+READY := $(VENV)/ready-$(shell sha256sum < constraints.txt | cut -c1-16)
 
 .PHONY: help env demo test check format docs lock clean
 help:  ## this list

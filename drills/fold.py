@@ -311,33 +311,63 @@ def _verdict(
     left: tuple[Resource, ...],
 ) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict, and a sentence for everything that keeps it from PASS."""
+    if outcome is Outcome.REFUSED:
+        return Verdict.UNKNOWN, (f"UNKNOWN: refused before it began: {folding.refused}",)
     found: list[tuple[Verdict, str]] = [
         (problem.verdict, f"{problem.stage}: {problem.message}") for problem in folding.problems
     ]
-    if outcome is Outcome.REFUSED:
-        found.append((Verdict.UNKNOWN, f"refused before it began: {folding.refused}"))
     if outcome is Outcome.INTERRUPTED:
         found.append((Verdict.UNKNOWN, f"interrupted: {folding.interrupted}"))
-    if outcome is Outcome.RUNNING:
-        found.append((Verdict.UNKNOWN, "not closed: the drill is still running, or was killed and not swept"))
     for name, results in folding.checks.items():
         found += [(result.verdict, f"{result.name}, {name}: {result.reason}") for result in results]
     found += [(outage.verdict, f"{outage.name}: {outage.reason}") for outage in folding.outages]
-    found += [(objective.verdict, f"{objective.name}: {_against(objective)}") for objective in objectives]
+    found += [
+        (objective.verdict, f"{objective.name}: {_against(objective)}")
+        for objective in objectives
+        if objective.measured_seconds is not None
+    ]
     # What the plan wanted and the journal does not hold was skipped; skipped is UNKNOWN.
-    planned = [outage["name"] for outage in _planned_outages(plan)]
-    wanted = [AFTER_RESTORE, *(after_outage(name) for name in planned)]
-    found += [(Verdict.UNKNOWN, f"the checks {name} did not all run") for name in wanted if name not in folding.rounds]
-    done = {outage.name for outage in folding.outages}
-    found += [(Verdict.UNKNOWN, f"the outage {name} did not run") for name in planned if name not in done]
-    if outcome is not Outcome.RUNNING:
+    skipped = _skipped(plan, folding)
+    skipped += [f"measuring {objective.name}" for objective in objectives if objective.measured_seconds is None]
+    if skipped:
+        found.append((Verdict.UNKNOWN, f"not reached: {'; '.join(skipped)}"))
+    if outcome is Outcome.RUNNING:
+        found.append((Verdict.UNKNOWN, "not closed: the drill is still running, or was killed and not swept"))
+    else:
         found += [(Verdict.UNKNOWN, f"left behind: {resource.kind} {resource.name}") for resource in left]
-    verdict = Verdict.worst(verdict for verdict, _ in found)
-    if outcome in {Outcome.REFUSED, Outcome.RUNNING}:
-        verdict = Verdict.UNKNOWN
-    rank = [Verdict.FAIL, Verdict.UNKNOWN]
-    reasons = sorted((pair for pair in found if pair[0] in rank), key=lambda pair: rank.index(pair[0]))
-    return verdict, tuple(dict.fromkeys(f"{verdict}: {reason}" for verdict, reason in reasons))
+    verdict = Verdict.UNKNOWN if outcome is Outcome.RUNNING else Verdict.worst(verdict for verdict, _ in found)
+    return verdict, _reasons(found)
+
+
+def _reasons(found: list[tuple[Verdict, str]]) -> tuple[str, ...]:
+    """What does not pass: FAIL first."""
+    ranked = [pair for worse in (Verdict.FAIL, Verdict.UNKNOWN) for pair in found if pair[0] is worse]
+    return tuple(dict.fromkeys(f"{verdict}: {reason}" for verdict, reason in ranked))
+
+
+def _skipped(plan: dict[str, object], folding: _Folding) -> list[str]:
+    """Rounds, checks and outages of the plan that the journal does not hold."""
+    outages = [str(outage["name"]) for outage in _planned_outages(plan)]
+    done = {outage.name for outage in folding.outages}
+    skipped = [f"the outage {name}" for name in outages if name not in done]
+    for name in (AFTER_RESTORE, *(after_outage(outage) for outage in outages)):
+        answered = {result.name for result in folding.checks.get(name, [])}
+        missing = [check for check in _planned_checks(plan) if check not in answered]
+        if name not in folding.rounds and len(missing) == len(_planned_checks(plan)):
+            skipped.append(f"the checks {name}")
+        else:
+            skipped += [f"the check {check}, {name}" for check in missing]
+            skipped += [f"the end of the checks {name}"] if name not in folding.rounds else []
+    return skipped
+
+
+def _planned_checks(plan: dict[str, object]) -> list[str]:
+    """Names of the checks that every round has to answer."""
+    checks = plan.get("checks")
+    checks = checks if isinstance(checks, dict) else {}
+    named = [check["name"] for kind in ("totals", "invariants") for check in checks.get(kind) or []]
+    counts = ["row counts"] if checks.get("row_counts", True) else []
+    return [*counts, *(["tables"] if checks.get("tables", True) else []), *named]
 
 
 def _against(objective: Objective) -> str:

@@ -113,7 +113,7 @@ class Person(Model):
     account: str
     host: str
     scheduler: str = ""
-    """The Prefect flow run, where there was one."""
+    """Id of the Prefect flow run, where there was one."""
 
 
 class Provenance(Model):
@@ -244,6 +244,18 @@ class Expectations(Model):
     measures: Measures
 
 
+class Surroundings(Model):
+    """What a database needs around it and no dump of it holds; read while production still counts as there."""
+
+    roles: tuple[str, ...]
+    """Who owns things and may use them."""
+    tablespaces: tuple[str, ...]
+    """Besides the two that every cluster has."""
+    encoding: str
+    collate: str
+    ctype: str
+
+
 class Backup(Model):
     """What the recovery method took."""
 
@@ -257,6 +269,7 @@ class Backup(Model):
     commands: tuple[tuple[str, ...], ...]
     """Argument vectors as run."""
     seconds: float
+    surroundings: Surroundings | None = None
 
 
 class Copy(Model):

@@ -213,9 +213,19 @@ class Sessions:
         try:
             yield
         except BaseException:
+            self._cancelled = True
             for connection in list(self._open):
                 try:
                     connection.cancel_safe(timeout=5)
                 except psycopg.Error:
                     continue
             raise
+
+    def go_on(self, _done: int, _total: int, _unit: str) -> None:
+        """Called between two statements: a cancelled statement is one answer less, and the next would be asked.
+
+        Raises:
+            ConnectError: the sessions were cancelled.
+        """
+        if self._cancelled:
+            raise ConnectError("cancelled: the work that these sessions belong to failed")

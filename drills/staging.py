@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -18,7 +17,7 @@ from drills import guard
 from drills.addresses import Address
 from drills.clusters import QUARANTINE, SUPERUSER, Cluster
 from drills.errors import ClusterError
-from drills.records import Server
+from drills.records import Server, Surroundings
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 
 THROW_AWAY = {
@@ -38,28 +37,25 @@ _SIZE_EVERY = 1.0
 """Seconds between two looks at the size of a copy."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What of production a staging server needs before the data: nothing of it can be had from the dump."""
-
-    roles: tuple[str, ...]
-    encoding: str
-    collate: str
-    ctype: str
-
-
-def look_at_source(connection: psycopg.Connection) -> Wanted:
-    """The roles that own and may use things, and how the database sorts and encodes."""
+def look_at_surroundings(connection: psycopg.Connection) -> Surroundings:
+    """What the source's database needs around it, as far as the role may see it."""
     roles = connection.execute("SELECT rolname::text FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1").fetchall()
+    spaces = connection.execute("SELECT spcname::text FROM pg_tablespace WHERE spcname !~ '^pg_' ORDER BY 1").fetchall()
     row = connection.execute(
         "SELECT pg_encoding_to_char(encoding), datcollate::text, datctype::text"
         " FROM pg_database WHERE datname = current_database()"
     ).fetchone()
     encoding, collate, ctype = row or ("UTF8", "C", "C")
-    return Wanted(tuple(role[0] for role in roles), encoding, collate, ctype)
+    return Surroundings(
+        roles=tuple(role[0] for role in roles),
+        tablespaces=tuple(space[0] for space in spaces),
+        encoding=encoding,
+        collate=collate,
+        ctype=ctype,
+    )
 
 
-def prepare_cluster(cluster: Cluster, source: Server, wanted: Wanted, name: str) -> Address:
+def prepare_cluster(cluster: Cluster, source: Server, around: Surroundings, name: str) -> Address:
     """Start a cluster of our own for loading, prove that it is another one than production's, and make the roles.
 
     Production's roles are made so that owners and privileges can be restored; they cannot log in.
@@ -74,7 +70,7 @@ def prepare_cluster(cluster: Cluster, source: Server, wanted: Wanted, name: str)
         there = describe(connection, address)
         guard.refuse_if_any([guard.judge_separation(source, there), guard.judge_versions(source, there)])
         _refuse_without_quarantine(connection)
-        for role in wanted.roles:
+        for role in around.roles:
             if role != SUPERUSER:
                 connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
         if source.database == "postgres":
@@ -98,12 +94,12 @@ def run_like_production(cluster: Cluster) -> None:
     cluster.start(LIKE_PRODUCTION)
 
 
-def make_database(staging: Address, database: str, wanted: Wanted, name: str) -> Address:
+def make_database(staging: Address, database: str, around: Surroundings, name: str) -> Address:
     """A database of the drill's own on a staging server that is there already."""
     with session(staging, name=name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
-                sql.Identifier(database), wanted.encoding, wanted.collate, wanted.ctype
+                sql.Identifier(database), around.encoding, around.collate, around.ctype
             )
         )
     return staging.to(database)

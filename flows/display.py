@@ -96,17 +96,13 @@ def show_record(console: Console, record: Record, bundle: Path | None) -> None:
 
 
 def _checks(record: Record) -> Table:
-    table = Table(
-        *("check", "verdict", "expected", "actual", "difference"), box=None, pad_edge=False, header_style="bold"
-    )
+    table = Table(*("check", "verdict", "found"), box=None, pad_edge=False, header_style="bold")
     for name, results in record.checks.items():
         table.add_row(f"[dim]{_plain(name)}[/dim]")
         for result in results:
-            told = map(_plain, (result.expected, result.actual, result.difference))
-            table.add_row(_plain(f"  {result.name}"), _coloured(result.verdict), *told)
+            table.add_row(_plain(f"  {result.name}"), _coloured(result.verdict), _plain(result.reason))
     for outage in record.outages:
-        lost = f"{outage.lost} of {outage.acknowledged} commits lost"
-        table.add_row(_plain(f"outage {outage.name}"), _coloured(outage.verdict), "no commit lost", lost, "")
+        table.add_row(_plain(f"outage {outage.name}"), _coloured(outage.verdict), _plain(outage.reason))
     return table
 
 

@@ -46,9 +46,7 @@ def drill(plan: Path, requester: str | None = None) -> State[Any]:
     """
     file = read_plan(plan)
     shown = _InPrefect(SHOWN.get(), stages=5 + 2 * len(file.plan.outages))
-    opened = open_drill(
-        file, requester=requester, home=home(), progress=shown, scheduler=f"prefect flow run {flow_run.id}"
-    )
+    opened = open_drill(file, requester=requester, home=home(), progress=shown, scheduler=str(flow_run.id))
     record = rehearse(opened, as_task)
     create_markdown_artifact(
         key="drill-report",

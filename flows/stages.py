@@ -33,6 +33,7 @@ from drills.records import (
     Finding,
     Query,
     Server,
+    Surroundings,
     Verdict,
     file_name,
     utc_now,
@@ -52,7 +53,7 @@ from drills.sessions import (
 )
 from drills.staging import (
     LIKE_PRODUCTION,
-    look_at_source,
+    look_at_surroundings,
     make_database,
     prepare_cluster,
     run_like_production,
@@ -168,24 +169,19 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
             sessions = Sessions(
                 lambda: connect(source, name=drill.name, access=Access.READ_ONLY, limits=_source_limits(drill))
             )
-            with sessions.cancelled_on_error(), ThreadPoolExecutor(1, thread_name_prefix="expectations") as pool:
-                measuring = pool.submit(
-                    measure,
-                    sessions.inside(snapshot.name),
-                    drill.plan.checks.totals,
-                    drill.plan.recovery.jobs,
-                    log,
-                    _quiet,
-                )
-                with sessions.cancelled_on_error():
-                    taken = _method(drill).back_up(source, snapshot.name, _workspace(drill, drill.progress.advance))
+            around = look_at_surroundings(leader)
+            with ThreadPoolExecutor(1, thread_name_prefix="expectations") as pool, sessions.cancelled_on_error():
+                inside, wish = sessions.inside(snapshot.name), drill.plan.checks.totals
+                measuring = pool.submit(measure, inside, wish, drill.plan.recovery.jobs, log, sessions.go_on)
+                taken = _method(drill).back_up(source, snapshot.name, _workspace(drill, drill.progress.advance))
                 measures = measuring.result()
         _keep_queries(drill, log.queries)
         file = write_expectations(expect(snapshot, PINNED, measures), drill.folder)
         drill.journal.append(events.Expected(file=file))
-        drill.journal.append(events.BackedUp(backup=taken.backup))
+        backup = taken.backup.model_copy(update={"surroundings": around})
+        drill.journal.append(events.BackedUp(backup=backup))
         _check_log(drill, taken.log)
-    return taken.backup, file
+    return backup, file
 
 
 def _refuse_another_server(guarded: Server, found: Server) -> None:
@@ -195,10 +191,6 @@ def _refuse_another_server(guarded: Server, found: Server) -> None:
             f" {guarded.system_identifier}, got {found.system_identifier}",
             hint="a failover or a change of DNS happened meanwhile; run the drill again",
         )
-
-
-def _quiet(_done: int, _total: int, _unit: str) -> None:
-    """The dump's bytes are shown meanwhile."""
 
 
 # --- restore --------------------------------------------------------------------------------------------------------
@@ -213,7 +205,8 @@ def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
     with drill.stage("restore", Verdict.FAIL):
         drill.journal.append(events.LossDeclared())
         begun = time.monotonic()
-        target = _make_staging(drill, server)
+        around = given(backup.surroundings)
+        target = _make_staging(drill, server, around)
         owned = drill.staging is None
         copy = target.to(server.database) if owned else target
         tell = partial(_tell_size, drill, server.size)
@@ -231,28 +224,29 @@ def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
             made=owned,
             commands=done.commands,
             seconds=round(time.monotonic() - begun, 6),
-            deviations=done.deviations,
+            deviations=(*done.deviations, *_tablespaces_left_out(around)),
         )
         drill.journal.append(events.Restored(copy_of_it=copied))
         drill.journal.append(events.Accepting())
     return copied
 
 
-def _make_staging(drill: Drill, server: Server) -> Address:
+def _make_staging(drill: Drill, server: Server, around: Surroundings) -> Address:
     """A cluster of the drill's own, or a database of its own on the staging server of the plan."""
-    with session(
-        given(drill.source), name=drill.name, access=Access.READ_ONLY, limits=_source_limits(drill)
-    ) as connection:
-        wanted = look_at_source(connection)
     if drill.staging is not None:
         database = drill.id.lower().replace("-", "_")
         wish = drill.plan.staging
         drill.intend("database", database, address=wish.address or "", password=wish.password or "")
-        return make_database(drill.staging, database, wanted, drill.name)
+        return make_database(drill.staging, database, around, drill.name)
     folder = open_place(drill.folder / "staging")
     drill.intend("cluster", str(folder))
     drill.cluster = make_cluster(folder, given(drill.tools))
-    return prepare_cluster(drill.cluster, server, wanted, drill.name)
+    return prepare_cluster(drill.cluster, server, around, drill.name)
+
+
+def _tablespaces_left_out(around: Surroundings) -> list[str]:
+    names = ", ".join(around.tablespaces)
+    return [f"tablespaces were not used: everything of {names} is in the copy's default one"] if names else []
 
 
 def _tell_size(drill: Drill, expected: int, size: int) -> None:

@@ -71,6 +71,8 @@ def tell(told: Iterable[tuple[float | None, Event]]) -> Told:
     for seq, (seconds, event) in enumerate(told, start=1):
         elapsed = None if seconds is None else round(seconds, 6)
         at = at + timedelta(hours=1) if elapsed is None else OPENED + timedelta(seconds=elapsed)
+        if isinstance(event, events.Reopened):
+            event = events.Reopened(torn=False, whole=head)  # noqa: PLW2901 - the digest is known only here
         lines.append(Entry(seq=seq, at=at, elapsed=elapsed, prev=head, body=event).canonical())
         entries.append(Entry.model_validate_json(lines[-1]))
         head = hashlib.sha256(lines[-1]).hexdigest()

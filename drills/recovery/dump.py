@@ -101,7 +101,7 @@ class Dump:
         log = judge_log(
             "pg_restore", done.said, done.code, self.plan.accept_warnings, workspace.logs / "pg_restore.log"
         )
-        deviations = ["tablespaces of the source were not used"]
+        deviations = []
         if not owned:
             deviations.append("owners and privileges were not restored: the staging server is not the drill's own")
         return Restore((done.arguments,), done.seconds, tuple(deviations), log)

@@ -1,0 +1,184 @@
+"""The bundle: whole or not there, and every change to it is found."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fix_postgres import Database, write_plan
+
+from drills import events
+from drills.errors import EvidenceError
+from drills.journal import read_journal
+from drills.planfile import read_plan
+from drills.records import Record
+from flows.cli import entry
+from flows.rehearsal import rehearse
+from flows.runtime import Drill, Silent, open_drill
+from flows.sweep import sweep
+from reports.bundle import bundle_path, publish
+from reports.verify import verify
+
+
+@pytest.fixture
+def record(home: Path, shop: Database) -> Record:
+    plan = write_plan(home, shop.plan())
+    return rehearse(open_drill(read_plan(plan), requester=None, home=home, progress=Silent()))
+
+
+@pytest.fixture
+def bundle(record: Record) -> Path:
+    return bundle_path(record)
+
+
+def test_it_lands_by_database_quarter_and_drill_and_holds_everything(bundle: Path, record: Record) -> None:
+    quarter = f"{record.opened.year}Q{(record.opened.month + 2) // 3}"
+    assert bundle.parts[-4:] == ("evidence", "shop", quarter, record.drill)
+    found = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    top = "SHA256SUMS checks.csv drill.json expectations.json journal.jsonl plan.yaml queries.jsonl report.html"
+    assert {*top.split(), "raw/pg_dump.log", "raw/pg_restore.log", "raw/staging-server.log"} <= found
+    assert sum(name.startswith("reconcile/") for name in found) == 3
+    assert not [path for path in bundle.rglob("*") if path.is_file() and path.stat().st_mode & 0o222]
+    assert verify(bundle).faults == ()
+
+
+def test_sha256sum_alone_can_check_it(bundle: Path) -> None:
+    done = subprocess.run("sha256sum --check --strict SHA256SUMS".split(), cwd=bundle, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_drill_json_is_the_record_and_checks_csv_has_a_line_for_each_check(bundle: Path, record: Record) -> None:
+    assert Record.model_validate_json((bundle / "drill.json").read_bytes()) == record
+    with (bundle / "checks.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    results = [result for results in record.checks.values() for result in results]
+    assert [(row["name"], row["verdict"]) for row in rows] == [
+        (result.name, result.verdict.value) for result in results
+    ]
+    assert {row["round"] for row in rows} == {"after restore"}
+
+
+def test_every_query_is_kept_with_its_role_and_instants(bundle: Path, shop: Database) -> None:
+    queries = [json.loads(line) for line in (bundle / "queries.jsonl").read_text().splitlines()]
+    counted = [query for query in queries if query["sql"] == 'SELECT count(*) FROM ONLY "public"."invoice"']
+    assert [query["role"] for query in counted] == [shop.reader.parts["user"], "drillbook"]
+    assert all(query["started"] <= query["ended"] for query in queries)
+
+
+def _change(name: str) -> Callable[[Path], None]:
+    def change(bundle: Path) -> None:
+        path = bundle / name
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes().replace(b"PASS", b"FAIL", 1) + b" ")
+
+    return change
+
+
+def _remove(bundle: Path) -> None:
+    (bundle / "checks.csv").unlink()
+
+
+def _add(bundle: Path) -> None:
+    (bundle / "raw" / "more.log").write_text("more")
+
+
+def _link(bundle: Path) -> None:
+    (bundle / "checks.csv").rename(bundle.parent / "elsewhere.csv")
+    (bundle / "checks.csv").symlink_to(bundle.parent / "elsewhere.csv")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *map(_change, ("report.html", "drill.json", "journal.jsonl", "plan.yaml", "raw/pg_dump.log", "SHA256SUMS")),
+        _remove,
+        _add,
+        _link,
+    ],
+)
+def test_every_change_is_a_fault_and_exit_code_one(
+    bundle: Path, damage: Callable[[Path], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    damage(bundle)
+    assert verify(bundle).faults
+    assert entry(["verify", str(bundle)]) == 1
+    assert "not the evidence that was filed" in capfd.readouterr().err
+
+
+def reseal(bundle: Path) -> None:
+    """What somebody does who wants nothing to be seen: compute the digests anew."""
+    names = sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
+    names.remove("SHA256SUMS")
+    done = subprocess.run(["sha256sum", *names], cwd=bundle, capture_output=True, check=True)  # noqa: S607
+    (bundle / "SHA256SUMS").chmod(0o644)
+    (bundle / "SHA256SUMS").write_bytes(done.stdout)
+
+
+@pytest.mark.parametrize("name", ["drill.json", "journal.jsonl", "plan.yaml", "expectations.json"])
+def test_a_change_with_new_digests_is_still_found(bundle: Path, name: str) -> None:
+    _change(name)(bundle)
+    reseal(bundle)
+    assert verify(bundle).faults
+
+
+def test_a_reconciliation_changed_with_new_digests_is_still_found(bundle: Path) -> None:
+    path = next(bundle.glob("reconcile/*/invoices*.csv"))
+    _change(path.relative_to(bundle).as_posix())(bundle)
+    reseal(bundle)
+    assert any("not the file that the journal speaks of" in fault for fault in verify(bundle).faults)
+
+
+def test_a_tail_cut_off_the_journal_is_found(bundle: Path) -> None:
+    path = bundle / "journal.jsonl"
+    path.chmod(0o644)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    reseal(bundle)
+    assert any("expected the last entry to close" in fault for fault in verify(bundle).faults)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EvidenceError, match="is not a bundle"):
+        verify(tmp_path)
+    assert entry(["verify", str(tmp_path)]) == 2
+    assert "report.html" in capfd.readouterr().err
+
+
+def test_evidence_that_cannot_be_written_is_kept_and_published_by_a_sweep(home: Path, shop: Database) -> None:
+    """The folder becomes unwritable after the guard has looked: a file stands where a folder should be."""
+    drill = open_drill(read_plan(write_plan(home, shop.plan())), requester=None, home=home, progress=Silent())
+
+    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:  # noqa: ANN401
+        if stage.__name__ == "_report":
+            (home.parent / "evidence").write_text("in the way")
+        return stage(drill, *values)
+
+    with pytest.raises(EvidenceError, match="cannot be written"):
+        rehearse(drill, step)
+    assert (drill.folder / "expectations.json").exists()
+    os.unlink(home.parent / "evidence")  # noqa: PTH108
+    results = list(sweep(home))
+    assert [result.what for result in results] == ["closed"]
+    assert results[0].record is not None
+    assert verify(bundle_path(results[0].record)).faults == ()
+
+
+def test_a_bundle_is_never_overwritten(home: Path, bundle: Path, record: Record, tmp_path: Path) -> None:
+    folder = tmp_path / record.drill
+    shutil.copytree(bundle, folder)
+    digest = (bundle / "SHA256SUMS").read_bytes()
+    # The same once more is the work of a process that died before it could say that it was done.
+    assert publish(folder, record)[0] == bundle
+    (folder / "raw" / "pg_dump.log").chmod(0o644)
+    (folder / "raw" / "pg_dump.log").write_text("another story")
+    with pytest.raises(EvidenceError, match="another bundle"):
+        publish(folder, record)
+    assert (bundle / "SHA256SUMS").read_bytes() == digest
+    assert [path.name for path in bundle.parent.iterdir()] == [record.drill]
+    assert isinstance(read_journal(home / "drills" / record.drill / "journal.jsonl").entries[-1].body, events.Published)

@@ -1,0 +1,142 @@
+"""The journal folded: nothing that is missing reads as PASS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fix_record import SAMPLES, Told, passed, tell
+
+from drills import events
+from drills.errors import JournalError
+from drills.events import Entry, Event
+from drills.fold import fold, outstanding, verdict_if_closed
+from drills.journal import Reading, read_journal
+from drills.records import Outcome, Record, Resource, Verdict
+
+
+def entries_of(told: Told, tmp_path: Path) -> tuple[Entry, ...]:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(told.journal)
+    return read_journal(path).entries
+
+
+def refold(entries: tuple[Entry, ...], change: Callable[[Event], Event | None]) -> Record:
+    """The record of the same entries, each changed, or left out where `change` gives None."""
+    kept = []
+    for entry in entries:
+        body = change(entry.body)
+        if body is not None:
+            kept.append((entry.elapsed, body))
+    return tell(kept).record
+
+
+def without(kind: type[Event], which: Callable[[Event], bool] = lambda _body: True) -> Callable[[Event], Event | None]:
+    return lambda body: None if isinstance(body, kind) and which(body) else body
+
+
+def named(body: Event, name: str) -> bool:
+    return isinstance(body, events.Checked) and body.result.name == name
+
+
+def test_the_sound_sample_passes_without_a_reason() -> None:
+    record = passed().record
+    assert (record.verdict, record.outcome, record.reasons) == (Verdict.PASS, Outcome.FINISHED, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without(events.RoundEnded), "the end of the checks after restore"),
+        (without(events.Checked), "the check row counts, after restore"),
+        (without(events.Checked, lambda body: named(body, "books balance")), "the check books balance, after restore"),
+        (without(events.OutageEnded), "the outage server killed"),
+        (without(events.Destroyed), "left behind"),
+        (without(events.Closed), "not closed"),
+        (without(events.LossDeclared), "measuring RTO"),
+        (without(events.SnapshotTaken), "measuring RPO"),
+    ],
+)
+def test_what_is_missing_makes_a_sound_drill_unknown(
+    tmp_path: Path, change: Callable[[Event], Event | None], reason: str
+) -> None:
+    record = refold(entries_of(passed(), tmp_path), change)
+    assert record.verdict is Verdict.UNKNOWN
+    assert any(reason in said for said in record.reasons), record.reasons
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.UNKNOWN])
+def test_one_check_that_does_not_pass_decides(tmp_path: Path, verdict: Verdict) -> None:
+    def spoil(body: Event) -> Event:
+        if isinstance(body, events.Checked) and body.result.name == "row counts":
+            return body.model_copy(update={"result": body.result.model_copy(update={"verdict": verdict})})
+        return body
+
+    assert refold(entries_of(passed(), tmp_path), spoil).verdict is verdict
+
+
+def test_an_outage_that_lost_commits_decides(tmp_path: Path) -> None:
+    def spoil(body: Event) -> Event:
+        if isinstance(body, events.OutageEnded):
+            update = {"verdict": Verdict.FAIL, "lost": 2, "rpo_seconds": 0.5}
+            return body.model_copy(update={"result": body.result.model_copy(update=update)})
+        return body
+
+    record = refold(entries_of(passed(), tmp_path), spoil)
+    assert record.verdict is Verdict.FAIL
+    assert any(
+        objective.verdict is Verdict.FAIL and objective.name.startswith("RPO of") for objective in record.objectives
+    )
+
+
+def test_a_check_that_failed_outranks_an_interruption(tmp_path: Path) -> None:
+    def spoil(body: Event) -> Event | None:
+        if isinstance(body, events.RoundEnded):
+            return events.Interrupted(reason="swept")
+        if isinstance(body, events.Checked):
+            return body.model_copy(update={"result": body.result.model_copy(update={"verdict": Verdict.FAIL})})
+        return body
+
+    record = refold(entries_of(passed(), tmp_path), spoil)
+    assert (record.verdict, record.outcome) == (Verdict.FAIL, Outcome.INTERRUPTED)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_the_verdict_before_the_closing_is_the_verdict_after_it(name: str, tmp_path: Path) -> None:
+    entries = entries_of(SAMPLES[name](), tmp_path)
+    closing = next(index for index, entry in enumerate(entries) if isinstance(entry.body, events.Closed))
+    record = fold(Reading(entries, "0" * 64, len(entries)))
+    before = Reading(entries[:closing], entries[closing].prev, closing)
+    assert verdict_if_closed(before) == (record.verdict, record.outcome)
+
+
+def test_what_is_said_after_the_closing_is_not_part_of_the_record(tmp_path: Path) -> None:
+    told = passed()
+    entries = entries_of(told, tmp_path)
+    later = [(entry.elapsed, entry.body) for entry in entries]
+    later.append((None, events.Published(bundle="/evidence", sums_sha256="0" * 64)))
+    assert tell(later).record == told.record
+
+
+def test_a_journal_that_does_not_open_a_drill_is_refused(tmp_path: Path) -> None:
+    entries = entries_of(passed(), tmp_path)[1:]
+    with pytest.raises(JournalError, match="expected the opening"):
+        fold(Reading(entries, "0" * 64, len(entries)))
+
+
+def test_outstanding_is_what_was_intended_and_not_destroyed_newest_first(tmp_path: Path) -> None:
+    first, second = Resource(kind="directory", name="/a"), Resource(kind="cluster", name="/b")
+    opening = entries_of(passed(), tmp_path)[0].body
+    told = tell(
+        [
+            (0.0, opening),
+            (0.1, events.Intended(resource=first)),
+            (0.2, events.Intended(resource=second)),
+            (0.3, events.Intended(resource=first)),
+        ]
+    )
+    entries = entries_of(told, tmp_path)
+    assert outstanding(entries) == (second, first)
+    gone = tell([*((entry.elapsed, entry.body) for entry in entries), (0.4, events.Destroyed(resource=second))])
+    assert outstanding(entries_of(gone, tmp_path)) == (first,)
