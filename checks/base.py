@@ -1,26 +1,33 @@
 """What every check has in common: an answer, its frame, and the rule that nothing unanswered passes.
 
 Owns the way from a comparison to a `CheckResult`. Guarantees that a check that crashed, compared nothing, or could not
-be asked is UNKNOWN with its reason, and that the whole comparison lies beside the record as a CSV.
+be asked is UNKNOWN with its reason, that no PASS stands over a line that is none, and that the whole comparison lies
+beside the record as a CSV.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from drills.errors import CheckError
+from drills.errors import CheckError, DrillbookError
 from drills.records import LINES_KEPT, Basis, CheckResult, FileRef, Line, Verdict, file_name, utc_now
 from drills.secrets import VAULT
 
 EXPECTED, ACTUAL, DIFFERENCE, VERDICT = "expected", "actual", "difference", "verdict"
+SIDE = "side"
+"""Of a row of `join`: `both`, `left_only` (missing) or `right_only` (unexpected)."""
 NULL = "NULL"
-"""How SQL's NULL is written where an empty text is something else."""
+"""How SQL's NULL is written; a text that reads the same is put in quotes (see `shown`)."""
+EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+"""Arithmetic that rounds nothing a numeric can hold (147,455 digits), where Python's own context keeps 28 digits."""
 _STATEMENTS_SHOWN = 20
 _NAMED = 3
 
@@ -38,7 +45,7 @@ class Answer:
     """Keys, then expected, actual, difference, verdict; all of dtype object, so that no amount becomes a float."""
     keys: tuple[str, ...] = ()
     seconds: float = 0.0
-    """Time that was spent in the database."""
+    """Time that was spent in the database before the check was asked."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +66,13 @@ def answer(question: Question, folder: Path) -> CheckResult:
     """
     started, clock = utc_now(), time.monotonic()
     try:
-        found = question.ask()
-        found = _nothing_compared(found)
-        csv = _write(question.name, found, folder)
-    except CheckError as error:
-        found, csv = _unanswered(error.message), None
+        found = _believed(question.ask())
+        lines = _lines(found)
+    except DrillbookError as error:
+        found, lines = _unanswered(f"{error.message} ({error.hint})" if error.hint else error.message), ()
     except Exception as error:  # noqa: BLE001 - a check that crashed is UNKNOWN, whatever crashed it
-        found, csv = _unanswered(f"the check crashed: {type(error).__name__}: {error}"), None
-    lines = _lines(found)
+        found, lines = _unanswered(f"the check crashed: {type(error).__name__}: {error}"), ()
+    found, csv = _keep(question.name, found, folder)
     return CheckResult(
         name=question.name,
         kind=question.kind,
@@ -76,7 +82,7 @@ def answer(question: Question, folder: Path) -> CheckResult:
         expected=found.expected,
         actual=found.actual,
         difference=found.difference,
-        sql=_shown(question.statements),
+        sql=_statements(question.statements),
         started=started,
         seconds=round(time.monotonic() - clock + found.seconds, 6),
         compared=0 if found.frame is None else len(found.frame),
@@ -86,18 +92,14 @@ def answer(question: Question, folder: Path) -> CheckResult:
     )
 
 
-def _nothing_compared(found: Answer) -> Answer:
-    """A PASS over nothing is not one."""
-    if found.verdict is Verdict.PASS and found.frame is not None and found.frame.empty:
-        return Answer(
-            Verdict.UNKNOWN,
-            "there was nothing to compare",
-            found.expected,
-            found.actual,
-            found.difference,
-            found.frame,
-            found.keys,
-        )
+def _believed(found: Answer) -> Answer:
+    """A PASS over nothing is not one, nor is one over a line that did not pass."""
+    if found.verdict is not Verdict.PASS:
+        return found
+    if found.frame is None or found.frame.empty:
+        return replace(found, verdict=Verdict.UNKNOWN, reason="there was nothing to compare")
+    if Verdict.worst(found.frame[VERDICT]) is not Verdict.PASS:
+        raise CheckError("the check contradicts itself: a PASS over lines that are none")
     return found
 
 
@@ -105,19 +107,28 @@ def _unanswered(reason: str) -> Answer:
     return Answer(Verdict.UNKNOWN, reason, "not measured", "not measured", "not measured")
 
 
-def join(expected: pd.DataFrame, actual: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Both sides by their keys; `side` says `both`, `left_only` (missing) or `right_only` (unexpected)."""
-    return expected.merge(actual, how="outer", on=list(keys), indicator="side")
+def join(expected: pd.DataFrame, actual: pd.DataFrame, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of both sides by their keys, which are never None, with `SIDE`; what a side lacks is None.
+
+    Raises:
+        CheckError: a key stands twice on one side, so that nobody knows what to hold against what.
+    """
+    for told, side in (("expected", expected), ("actual", actual)):
+        if side.duplicated(list(keys)).any():
+            twice = side.loc[side.duplicated(list(keys)), list(keys)].iloc[0].tolist()
+            raise CheckError(f"ambiguous: {' · '.join(map(str, twice))} stands more than once among the {told} values")
+    lacking = {"both": (), "left_only": set(actual) - set(keys), "right_only": set(expected) - set(keys)}
+    joined = expected.merge(actual, how="outer", on=list(keys), indicator=SIDE)
+    # pandas fills what a side lacks with a NaN, which is a value of its own in money.
+    return [
+        {str(name): None if name in lacking[row[SIDE]] else value for name, value in row.items()}
+        for row in joined.to_dict("records")
+    ]
 
 
 def frame(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> pd.DataFrame:
     """A frame in which every value stays what it is."""
     return pd.DataFrame([list(row) for row in rows], columns=list(columns), dtype=object)
-
-
-def rows_of(joined: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame by column."""
-    return [{str(name): value for name, value in row.items()} for row in joined.to_dict("records")]
 
 
 def named(names: Sequence[str]) -> str:
@@ -126,16 +137,38 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _write(name: str, found: Answer, folder: Path) -> FileRef | None:
+def shown(text: str | None) -> str:
+    """A text of the database, told apart from NULL: the text NULL is written 'NULL', and that one ''NULL''."""
+    if text is None:
+        return NULL
+    return f"'{text}'" if re.fullmatch(rf"'*{NULL}'*", text) else text
+
+
+def figure(amount: Decimal | None) -> str:
+    """An amount with all its digits."""
+    return NULL if amount is None else format(amount, "f")
+
+
+def _keep(name: str, found: Answer, folder: Path) -> tuple[Answer, FileRef | None]:
+    """The comparison as a CSV. Where it cannot be written, what was found stays found, but no PASS."""
     if found.frame is None:
-        return None
+        return found, None
     path = folder / f"{file_name(name)}.csv"
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = found.frame.copy()
-    for key in found.keys:
-        shown[key] = [NULL if value is None else value for value in shown[key]]
-    shown.to_csv(path, index=False, lineterminator="\n")
-    return FileRef.of(path, folder.parent.parent)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        table = [list(found.frame.columns), *found.frame.itertuples(index=False)]
+        path.write_bytes("".join(",".join(map(_cell, row)) + "\n" for row in table).encode())
+        return found, FileRef.of(path, folder.parent.parent)
+    except (OSError, ValueError) as error:
+        verdict = Verdict.worst([found.verdict, Verdict.UNKNOWN])
+        return replace(found, verdict=verdict, reason=f"{found.reason}; its CSV could not be written: {error}"), None
+
+
+def _cell(value: object) -> str:
+    """A field by RFC 4180. Python's writer leaves a lone carriage return bare, and takes None for an empty text."""
+    text = "" if value is None else str(value)
+    quoted = value == "" or any(mark in text for mark in '",\r\n')
+    return '"' + text.replace('"', '""') + '"' if quoted else text
 
 
 def _lines(found: Answer) -> tuple[Line, ...]:
@@ -143,16 +176,19 @@ def _lines(found: Answer) -> tuple[Line, ...]:
     if found.frame is None:
         return ()
     passed = found.frame[VERDICT] == Verdict.PASS
-    ordered = pd.concat([found.frame[~passed], found.frame[passed]]).head(LINES_KEPT)
+    ordered = [
+        *found.frame[~passed].head(LINES_KEPT).to_dict("records"),
+        *found.frame[passed].head(LINES_KEPT).to_dict("records"),
+    ]
     return tuple(
         Line(
-            key=" · ".join(NULL if row[key] is None else str(row[key]) for key in found.keys),
+            key=" · ".join(str(row[key]) for key in found.keys),
             expected=_text(row[EXPECTED]),
             actual=_text(row[ACTUAL]),
             difference=_text(row[DIFFERENCE]),
             verdict=row[VERDICT],
         )
-        for row in ordered.to_dict("records")
+        for row in ordered[:LINES_KEPT]
     )
 
 
@@ -160,7 +196,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _shown(statements: Sequence[str]) -> str:
+def _statements(statements: Sequence[str]) -> str:
     more = len(statements) - _STATEMENTS_SHOWN
     return ";\n".join(statements[:_STATEMENTS_SHOWN]) + (
         f";\n-- and {more} more, all in queries.jsonl" if more > 0 else ""

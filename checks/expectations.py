@@ -33,9 +33,12 @@ def read_expectations(folder: Path, reference: FileRef) -> Expectations:
     """The expectations as they were written.
 
     Raises:
-        CheckError: the file is not what was written.
+        CheckError: the file is gone, or is not what was written.
     """
-    content = (folder / reference.path).read_bytes()
+    try:
+        content = (folder / reference.path).read_bytes()
+    except OSError as error:
+        raise CheckError(f"{reference.path} cannot be read: {error.strerror}") from None
     found = hashlib.sha256(content).hexdigest()
     if found != reference.sha256:
         raise CheckError(

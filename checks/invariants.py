@@ -1,102 +1,163 @@
 """Invariants: statements whose answer is known before they are asked.
 
-A statement over tables without rows finds no violation in them; that proves nothing. So the plan of the statement is
-read first, and where none of the tables in it has a row, or it reads no table at all, the verdict is UNKNOWN.
+A statement over tables without rows finds no violation in them; that proves nothing. So the tables of the statement are
+looked up first, and where none of them has a row, or it reads no table at all, the verdict is UNKNOWN. So it is where
+the statement found nothing wrong, but one of its tables had rows in the snapshot and has none in the copy.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 
+import pandas as pd
 import psycopg
 from psycopg import sql
 
-from checks.base import ACTUAL, DIFFERENCE, EXPECTED, VERDICT, Answer, frame
-from checks.measure import Log
+from checks.asking import Log, Sample
+from checks.base import ACTUAL, DIFFERENCE, EXACT, EXPECTED, NULL, VERDICT, Answer, frame, named, shown
+from checks.measure import qualified
 from drills.errors import CheckError
 from drills.plan import InvariantCheck
 from drills.records import LINES_KEPT, Verdict
 
 NO_ROWS = "no rows"
+_LOCKED = """
+SELECT n.nspname::text, c.relname::text
+  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'f', 'm')
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
+_NUMBERS = {psycopg.adapters.types[name].oid for name in ("int2", "int4", "int8", "numeric", "float4", "float8")}
+_NO_NUMBERS = {"NaN", "Infinity", "-Infinity"}
+_TRUTH = psycopg.adapters.types["bool"].oid
+_TRUTHS = {"t": "true", "f": "false"}
 
 
-def ask_invariant(check: InvariantCheck, connection: psycopg.Connection, log: Log) -> Answer:
+def ask_invariant(
+    check: InvariantCheck, connection: psycopg.Connection, log: Log, emptied: Mapping[str, int]
+) -> Answer:
     """Put the statement to the copy.
+
+    Args:
+        check: what the plan says.
+        connection: a session on the copy that may not write.
+        log: of the statements.
+        emptied: the tables that have no rows in the copy, with the rows that they had in the snapshot.
 
     Raises:
         CheckError: it failed, or looked at nothing.
     """
-    with connection.transaction():
-        _refuse_looking_at_nothing(check, connection, log)
-        # One row more than is kept tells that there are more; the rest never travels.
-        limited = f"SELECT * FROM (\n{check.sql.rstrip().rstrip(';')}\n) AS invariant LIMIT {LINES_KEPT + 1}"  # noqa: S608 - a plan's SQL
-        rows = log.ask(connection, check.name, limited)
-    return _no_rows(rows) if check.expect == NO_ROWS else _value(check, rows)
+    with connection.transaction(force_rollback=True):
+        tables = _tables(check, connection, log)
+        lost = [qualified(*table) for table in tables if qualified(*table) in emptied]
+        if not lost:
+            _refuse_looking_at_nothing(check, tables, connection, log)
+        found = log.sample(connection, check.name, check.sql, LINES_KEPT + 1)
+    answer = _no_rows(found) if check.expect == NO_ROWS else _value(check, found)
+    if lost and answer.verdict is Verdict.PASS:
+        told = ", ".join(f"{emptied[name]} rows of {name}" for name in lost)
+        raise CheckError(f"nothing to look at: {told} in the snapshot, none in the copy")
+    return answer
 
 
-def _no_rows(rows: list[tuple[Any, ...]]) -> Answer:
-    if not rows:
-        return Answer(Verdict.PASS, "no row violates it", NO_ROWS, NO_ROWS, "none")
-    count = f"more than {LINES_KEPT}" if len(rows) > LINES_KEPT else str(len(rows))
-    shown = frame(
-        [
-            (f"row {number}", NO_ROWS, ", ".join(map(str, row)), "violation", Verdict.FAIL)
-            for number, row in enumerate(rows[:LINES_KEPT], 1)
-        ],
-        ["violation", EXPECTED, ACTUAL, DIFFERENCE, VERDICT],
-    )
-    return Answer(
-        Verdict.FAIL, f"{count} rows violate it", NO_ROWS, f"{count} rows", f"{count} rows", shown, ("violation",)
-    )
+def _no_rows(found: Sample) -> Answer:
+    if not found.rows:
+        fine = [("violations", NO_ROWS, NO_ROWS, "none", Verdict.PASS)]
+        return Answer(Verdict.PASS, "no row violates it", NO_ROWS, NO_ROWS, "none", _lines(fine), ("invariant",))
+    count = f"more than {LINES_KEPT} rows" if len(found.rows) > LINES_KEPT else f"{len(found.rows)} rows"
+    lines = [
+        (f"row {number}", NO_ROWS, _told(found.columns, row), "violation", Verdict.FAIL)
+        for number, row in enumerate(found.rows[:LINES_KEPT], 1)
+    ]
+    reason = "1 row violates it" if len(lines) == 1 else f"{count} violate it"
+    return Answer(Verdict.FAIL, reason, NO_ROWS, count, count, _lines(lines), ("invariant",))
 
 
-def _value(check: InvariantCheck, rows: list[tuple[Any, ...]]) -> Answer:
-    if len(rows) != 1 or len(rows[0]) != 1:
-        shape = f"{len(rows)} rows" if len(rows) != 1 else f"{len(rows[0])} columns"
+def _value(check: InvariantCheck, found: Sample) -> Answer:
+    if len(found.rows) != 1 or len(found.columns) != 1:
+        rows = f"more than {LINES_KEPT}" if len(found.rows) > LINES_KEPT else str(len(found.rows))
+        shape = f"{rows} rows" if len(found.rows) != 1 else f"{len(found.columns)} columns"
         raise CheckError(f"expected one row with one column, got {shape}")
-    actual = "NULL" if rows[0][0] is None else str(rows[0][0])
-    wanted_number, number = _decimal(check.expect), _decimal(actual)
-    if wanted_number is not None and number is not None:
-        equal, difference = wanted_number == number, format(number - wanted_number, "f")
-    else:
-        equal = check.expect == actual
-        difference = "none" if equal else "other value"
-    verdict = Verdict.PASS if equal else Verdict.FAIL
-    reason = f"{actual}, as expected" if equal else f"expected {check.expect}, got {actual}"
-    shown = frame(
-        [("value", check.expect, actual, difference, verdict)], ["invariant", EXPECTED, ACTUAL, DIFFERENCE, VERDICT]
-    )
-    return Answer(verdict, reason, check.expect, actual, difference, shown, ("invariant",))
+    wanted, actual, difference = _compare(check.expect, found.rows[0][0], found.kinds[0])
+    verdict = Verdict.PASS if difference is None else Verdict.FAIL
+    reason = f"{actual}, as expected" if difference is None else f"expected {wanted}, got {actual}"
+    told = difference or "none"
+    line = ("value", wanted, actual, told, verdict)
+    return Answer(verdict, reason, wanted, actual, told, _lines([line]), ("invariant",))
 
 
-def _decimal(text: str) -> Decimal | None:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+def _compare(expect: str, value: str | None, kind: int) -> tuple[str, str, str | None]:
+    """Expected and actual as they are shown, and how they differ: None where they do not."""
+    if value is None or expect == NULL:
+        return expect, shown(value), None if value is None and expect == NULL else "other value"
+    if kind == _TRUTH:
+        wanted, there = _truth(expect), _TRUTHS[value]
+        return wanted, there, None if wanted == there else "other value"
+    if kind in _NUMBERS and not {expect, value} & _NO_NUMBERS:
+        number, there_number = _number(expect), Decimal(value)
+        difference = EXACT.subtract(there_number, number)
+        return expect, value, None if number == there_number else format(difference, "f")
+    return expect, shown(value), None if expect == shown(value) else "other value"
 
 
-def _refuse_looking_at_nothing(check: InvariantCheck, connection: psycopg.Connection, log: Log) -> None:
-    rows = log.ask(connection, f"{check.name}: its plan", f"EXPLAIN (VERBOSE, FORMAT JSON) {check.sql}")
-    tables = sorted(set(_tables(rows[0][0])))
+def _number(expect: str) -> Decimal:
+    if not _NUMBER.fullmatch(expect.strip()):
+        raise CheckError(f"the statement gives a number, and `expect: {expect}` is none: they could never be equal")
+    return Decimal(expect.strip())
+
+
+def _truth(expect: str) -> str:
+    wanted = _TRUTHS.get(expect.strip().lower()[:1])
+    if wanted is None or not wanted.startswith(expect.strip().lower()):
+        raise CheckError(f"the statement gives true or false, and `expect: {expect}` is neither")
+    return wanted
+
+
+def _told(columns: tuple[str, ...], row: tuple[str | None, ...]) -> str:
+    return ", ".join(f"{name} = {shown(value)}" for name, value in zip(columns, row, strict=True)) or "no column"
+
+
+def _lines(lines: Sequence[tuple[object, ...]]) -> pd.DataFrame:
+    return frame(lines, ["invariant", EXPECTED, ACTUAL, DIFFERENCE, VERDICT])
+
+
+def _tables(check: InvariantCheck, connection: psycopg.Connection, log: Log) -> list[tuple[str, str]]:
+    """Schema and name of every table that the statement reads.
+
+    Its plan names those that will be read, and the locks that planning took those which the statement names: the
+    planner leaves out a table where a constraint already answers for it.
+    """
+    plan = log.ask(connection, f"{check.name}: its plan", f"EXPLAIN (VERBOSE, FORMAT JSON) {check.sql}")
+    locked = log.ask(connection, f"{check.name}: its tables", _LOCKED)
+    tables = sorted({*_in_plan(plan[0][0]), *((schema, name) for schema, name in locked)})
     if not tables:
         raise CheckError(
             "it reads no table that can be seen in its plan", hint="write the tables into the statement itself"
         )
-    for schema, table in tables:
-        statement = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, table)).as_string()
-        if log.ask(connection, f"{check.name}: rows to look at", statement)[0][0]:
-            return
-    raise CheckError(f"nothing to look at: {', '.join(f'{schema}.{table}' for schema, table in tables)} have no rows")
+    return tables
 
 
-def _tables(node: object) -> list[tuple[str, str]]:
+def _in_plan(node: object) -> Iterator[tuple[str, str]]:
     """Every table that a plan (EXPLAIN's JSON) reads."""
     if isinstance(node, list):
-        return [table for part in node for table in _tables(part)]
-    if not isinstance(node, dict):
-        return []
-    here = [(str(node["Schema"]), str(node["Relation Name"]))] if "Relation Name" in node and "Schema" in node else []
-    return here + [table for part in node.values() for table in _tables(part)]
+        for part in node:
+            yield from _in_plan(part)
+    if isinstance(node, dict):
+        if "Relation Name" in node and "Schema" in node:
+            yield str(node["Schema"]), str(node["Relation Name"])
+        yield from _in_plan(list(node.values()))
+
+
+def _refuse_looking_at_nothing(
+    check: InvariantCheck, tables: list[tuple[str, str]], connection: psycopg.Connection, log: Log
+) -> None:
+    for table in tables:
+        statement = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(*table)).as_string()
+        if log.ask(connection, f"{check.name}: rows to look at", statement)[0][0]:
+            return
+    have = "has" if len(tables) == 1 else "have"
+    raise CheckError(f"nothing to look at: {named([qualified(*table) for table in tables])} {have} no rows")

@@ -1,108 +1,74 @@
 """Measuring a database: the same statements on source and copy.
 
-Owns the SQL that counts and sums. Guarantees that every statement is recorded with its text, role, start and end; that
-the database does the scanning and only results travel; that a sum of money is exact: an amount of a binary float type
-is an error, since its sum depends on the order of the rows. A statement that fails is kept as an error in its place and
-does not stop the others.
+Owns the SQL that counts and sums. Guarantees that the database does the scanning and only results travel; that a sum of
+money is exact: an amount of a binary float type is an error, since its sum depends on the order of the rows; that a
+table which was truncated or rewritten after the snapshot is an error too, since MVCC does not reach behind that. A
+statement that fails is kept as an error in its place and does not stop the others.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from checks.asking import Log, OpenSession
+from checks.sharing import Advance, Crew
 from drills.errors import CheckError
 from drills.plan import TotalCheck
-from drills.records import Measures, Query, Relation, TableCount, Total, TotalRow, utc_now
-from drills.secrets import VAULT
+from drills.records import Measures, Relation, TableCount, Total, TotalRow
 
-OpenSession = Callable[[], AbstractContextManager[psycopg.Connection]]
-"""Gives a session that is ready to measure in: on the source, inside the snapshot."""
-Advance = Callable[[int, int, str], None]
-"""Progress: done, of how many, unit."""
+__all__ = ["Advance", "Log", "OpenSession", "count_statement", "measure", "qualified", "total_statement"]
 
-T = TypeVar("T")
 _EXACT = {"bigint", "numeric", "money"}
 _KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table", "v": "view", "m": "materialized view"}
+UNLOGGED = "unlogged table"
 _RELATIONS = """
-SELECT c.relkind::text, n.nspname::text, c.relname::text, pg_table_size(c.oid)
+SELECT c.relkind::text, n.nspname::text, c.relname::text, coalesce(pg_table_size(c.oid), 0), c.relpersistence = 'u'
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't'
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
  ORDER BY 2, 3
 """
-
-
-@dataclass
-class Log:
-    """The statements put to one server, in order of their ends."""
-
-    role: str
-    server: str
-    queries: list[Query] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def ask(self, connection: psycopg.Connection, name: str, statement: str) -> list[tuple[Any, ...]]:
-        """The rows of a statement, noted with start and end.
-
-        Raises:
-            CheckError: the server refused it.
-        """
-        started, clock = utc_now(), time.monotonic()
-        rows: list[tuple[Any, ...]] = []
-        try:
-            # Plans are written by people: the text goes as it is, and a % in it is a %.
-            rows = connection.execute(statement.encode()).fetchall()
-        except psycopg.Error as error:
-            raise CheckError(f"{name}: {VAULT.redact(str(error)).strip()}", hint=statement) from error
-        finally:
-            self.note(
-                Query(
-                    name=name,
-                    sql=statement,
-                    role=self.role,
-                    server=self.server,
-                    started=started,
-                    ended=utc_now(),
-                    seconds=round(time.monotonic() - clock, 6),
-                    rows=len(rows),
-                )
-            )
-        return rows
-
-    def note(self, query: Query) -> None:
-        """One more statement."""
-        with self._lock:
-            self.queries.append(query)
+_REWRITTEN = """
+SELECT n.nspname::text, c.relname::text
+  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm')
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
+"""
+"""Of the tables that this transaction has read: pg_class is read as of the snapshot, the function sees the present."""
 
 
 def count_statement(schema: str, table: str) -> str:
     """Rows of one table, its children not counted: each partition counts for itself."""
-    return sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(schema, table)).as_string()
+    return f"SELECT count(*) FROM ONLY {_identifier(schema, table)}"  # noqa: S608 - quoted
 
 
 def total_statement(check: TotalCheck) -> str:
     """Groups, rows, rows with an amount, their sum, and the sum's type."""
-    groups = [f"({expression})::text" for expression in check.by.values()]
+    amount = _own(check.amount)
+    # By the bytes: a collation that holds 'a' and 'A' for equal would leave open which of them names the group.
+    groups = [f'({_own(expression)})::text COLLATE "C"' for expression in check.by.values()]
     columns = [
         *groups,
         "count(*)",
-        f"count({check.amount})",
-        f"sum({check.amount})::numeric",
-        f"pg_typeof(sum({check.amount}))::text",
+        f"count({amount})",
+        f"sum({amount})::numeric",
+        f"pg_typeof(sum({amount}))::text",
     ]
-    where = f" WHERE {check.where}" if check.where else ""
+    where = f" WHERE ({_own(check.where)})" if check.where else ""
     grouped = f" GROUP BY {', '.join(str(place) for place in range(1, len(groups) + 1))}" if groups else ""
-    return f"SELECT {', '.join(columns)} FROM {check.table}{where}{grouped}"  # noqa: S608 - a plan's SQL, on a role that reads
+    return f"SELECT {', '.join(columns)} FROM {_own(check.table)}{where}{grouped}"  # noqa: S608 - a plan's SQL, on a role that reads
+
+
+def _own(expression: str) -> str:
+    """Text of a plan inside a statement: a comment at its end must not swallow what follows."""
+    return f"{expression.strip()}\n" if "--" in expression else expression.strip()
 
 
 def measure(open_session: OpenSession, totals: Sequence[TotalCheck], jobs: int, log: Log, advance: Advance) -> Measures:
@@ -110,57 +76,32 @@ def measure(open_session: OpenSession, totals: Sequence[TotalCheck], jobs: int, 
 
     Raises:
         CheckError: the catalogue cannot be read.
-        ConnectError: no session.
+        ConnectError: no session, or one was lost.
     """
     with open_session() as connection:
         found = log.ask(connection, "relations", _RELATIONS)
     tables = sorted((row for row in found if row[0] == "r"), key=lambda row: row[3], reverse=True)
     work: list[Callable[[psycopg.Connection], TableCount | Total]] = [
         *(_totalling(log, check) for check in totals),
-        *(_counting(log, schema, table) for _, schema, table, _ in tables),
+        *(_counting(log, schema, table) for _, schema, table, *_ in tables),
     ]
-    results = _share(open_session, work, jobs, advance)
-    counts = sorted((result for result in results if isinstance(result, TableCount)), key=lambda count: count.table)
-    order = [check.name for check in totals]
-    sums = sorted(
-        (result for result in results if isinstance(result, Total)), key=lambda total: order.index(total.name)
-    )
+    rewritten: set[str] = set()
+    crew = Crew(open_session, work)
+    results = crew.run(jobs, advance, lambda connection: rewritten.update(_rewritten(log, connection)))
+    counts = [_trusted(result, rewritten) for result in results if isinstance(result, TableCount)]
     return Measures(
-        relations=tuple(Relation(kind=_KINDS[kind], name=_qualified(schema, name)) for kind, schema, name, _ in found),
-        counts=tuple(counts),
-        totals=tuple(sums),
+        relations=tuple(
+            Relation(kind=UNLOGGED if kind == "r" and unlogged else _KINDS[kind], name=qualified(schema, name))
+            for kind, schema, name, _, unlogged in found
+        ),
+        counts=tuple(sorted(counts, key=lambda count: count.table)),
+        totals=tuple(result for result in results if isinstance(result, Total)),
         queries=tuple(log.queries),
     )
 
 
-def _share(
-    open_session: OpenSession, work: Sequence[Callable[[psycopg.Connection], T]], jobs: int, advance: Advance
-) -> list[T]:
-    """Do the work in order, each piece by whoever is free."""
-    waiting = iter(enumerate(work))
-    lock = threading.Lock()
-    results: dict[int, T] = {}
-
-    def labour() -> None:
-        with open_session() as connection:
-            while True:
-                with lock:
-                    piece = next(waiting, None)
-                if piece is None:
-                    return
-                done = piece[1](connection)
-                with lock:
-                    results[piece[0]] = done
-                    advance(len(results), len(work), "tables and totals")
-
-    with ThreadPoolExecutor(max(1, min(jobs, len(work))), thread_name_prefix="measure") as pool:
-        for labourer in [pool.submit(labour) for _ in range(max(1, min(jobs, len(work))))]:
-            labourer.result()
-    return [results[index] for index in range(len(work))]
-
-
 def _counting(log: Log, schema: str, table: str) -> Callable[[psycopg.Connection], TableCount]:
-    name = _qualified(schema, table)
+    name = qualified(schema, table)
 
     def count(connection: psycopg.Connection) -> TableCount:
         try:
@@ -179,9 +120,13 @@ def _totalling(log: Log, check: TotalCheck) -> Callable[[psycopg.Connection], To
         try:
             with savepoint(connection):
                 rows = log.ask(connection, check.name, total_statement(check))
+                rewritten = _rewritten(log, connection)
+            if rewritten:
+                told = f"{check.name}: {', '.join(rewritten)}: {_NOT_AS_OF_THE_SNAPSHOT}"
+                return Total(name=check.name, by=by, rows=(), error=told)
             return Total(name=check.name, by=by, rows=tuple(_total_row(check, row) for row in rows))
         except CheckError as error:
-            return Total(name=check.name, by=by, rows=(), error=error.message)
+            return Total(name=check.name, by=by, rows=(), error=_with_hint(error))
 
     return total
 
@@ -191,10 +136,29 @@ def _total_row(check: TotalCheck, row: tuple[Any, ...]) -> TotalRow:
     if kind not in _EXACT:
         raise CheckError(
             f"{check.name}: the sum of {check.amount} is of type {kind}; expected one of {', '.join(sorted(_EXACT))}",
-            hint="a binary float cannot hold money exactly; cast it in the plan, such as (amount)::numeric",
+            hint=f"a binary float cannot hold money exactly; cast it in the plan: ({check.amount})::numeric",
         )
     exact = total if total is None or isinstance(total, Decimal) else Decimal(total)
     return TotalRow(group=tuple(group), rows=count, amounts=amounts, total=exact)
+
+
+def _with_hint(error: CheckError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+_NOT_AS_OF_THE_SNAPSHOT = "truncated or rewritten after the snapshot was taken, which cannot be looked behind"
+
+
+def _rewritten(log: Log, connection: psycopg.Connection) -> list[str]:
+    """The tables read in this transaction whose storage is no longer that of the snapshot."""
+    rows = log.ask(connection, "tables rewritten since the snapshot", _REWRITTEN)
+    return sorted(qualified(schema, table) for schema, table in rows)
+
+
+def _trusted(count: TableCount, rewritten: set[str]) -> TableCount:
+    if count.table not in rewritten:
+        return count
+    return TableCount(table=count.table, rows=None, error=_NOT_AS_OF_THE_SNAPSHOT)
 
 
 def savepoint(connection: psycopg.Connection) -> AbstractContextManager[object]:
@@ -202,14 +166,15 @@ def savepoint(connection: psycopg.Connection) -> AbstractContextManager[object]:
     return connection.transaction()
 
 
-def _qualified(schema: str, name: str) -> str:
-    return (
-        sql.Identifier(schema, name).as_string().replace('"', "")
-        if _plain(schema) and _plain(name)
-        else sql.Identifier(schema, name).as_string()
-    )
+def qualified(schema: str, name: str) -> str:
+    """Schema and name for people, quoted where either needs it: the same on every server, and unambiguous."""
+    return f"{schema}.{name}" if _plain(schema) and _plain(name) else _identifier(schema, name)
+
+
+def _identifier(schema: str, name: str) -> str:
+    return sql.Identifier(schema, name).as_string()
 
 
 def _plain(name: str) -> bool:
-    """Whether PostgreSQL reads this name without quotes as itself."""
+    """Whether a name has nothing that would need quotes; reserved words depend on the server's version, and do not."""
     return name.isascii() and name.replace("_", "a").isalnum() and name.islower() and not name[0].isdigit()

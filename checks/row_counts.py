@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from checks.base import ACTUAL, DIFFERENCE, EXPECTED, VERDICT, Answer, frame, join, named, rows_of
-from drills.records import Measures, Verdict
+from collections.abc import Sequence
+
+from checks.base import ACTUAL, DIFFERENCE, EXPECTED, SIDE, VERDICT, Answer, frame, join, named
+from drills.records import Measures, TableCount, Verdict
 
 _KEYS = ("table",)
 
@@ -14,39 +16,63 @@ def compare_row_counts(expected: Measures, actual: Measures) -> Answer:
         [(count.table, count.rows, count.error) for count in expected.counts], [*_KEYS, EXPECTED, "expected_error"]
     )
     right = frame([(count.table, count.rows, count.error) for count in actual.counts], [*_KEYS, ACTUAL, "actual_error"])
-    rows = [_judge(row) for row in rows_of(join(left, right, _KEYS))]
+    rows = [_judge(row) for row in join(left, right, _KEYS)]
     found = frame(rows, [*_KEYS, EXPECTED, ACTUAL, DIFFERENCE, VERDICT])
-    wanted = sum(count.rows or 0 for count in expected.counts)
-    there = sum(count.rows or 0 for count in actual.counts)
     verdict = Verdict.worst(found[VERDICT])
     reason = _reason(verdict, found.loc[found[VERDICT] == verdict, "table"].tolist(), len(found))
-    if verdict is Verdict.PASS and not wanted:
+    if verdict is Verdict.PASS and not _rows(expected.counts):
         verdict, reason = Verdict.UNKNOWN, "no table of the snapshot had a row: there was nothing to compare"
     return Answer(
         verdict,
         reason,
-        expected=f"{len(expected.counts)} tables, {wanted} rows",
-        actual=f"{len(actual.counts)} tables, {there} rows",
-        difference=f"{there - wanted:+d} rows" if there != wanted else "0 rows",
+        expected=_told(expected.counts),
+        actual=_told(actual.counts),
+        difference=_difference(expected.counts, actual.counts),
         frame=found,
         keys=_KEYS,
         seconds=sum(query.seconds for query in actual.queries if query.name.startswith("rows of ")),
     )
 
 
+def emptied(expected: Measures, actual: Measures) -> dict[str, int]:
+    """The tables that had rows in the snapshot and have none in the copy, with those rows."""
+    there = {count.table for count in actual.counts if count.rows != 0}
+    return {count.table: count.rows for count in expected.counts if count.rows and count.table not in there}
+
+
 def _judge(row: dict[str, object]) -> tuple[object, ...]:
     table, wanted, there = row["table"], row[EXPECTED], row[ACTUAL]
-    if row["side"] == "left_only":
+    if row[SIDE] == "left_only":
         return table, wanted, None, "the table is missing", Verdict.FAIL
-    if row["side"] == "right_only":
+    if row[SIDE] == "right_only":
         return table, None, there, "the table is unexpected", Verdict.FAIL
     if not isinstance(wanted, int) or not isinstance(there, int):
-        return table, wanted, there, row["expected_error"] or row["actual_error"], Verdict.UNKNOWN
+        said = row["expected_error"] or row["actual_error"] or "nobody knows why"
+        return table, wanted, there, f"not counted: {said}", Verdict.UNKNOWN
     return table, wanted, there, there - wanted, Verdict.PASS if wanted == there else Verdict.FAIL
 
 
 def _reason(verdict: Verdict, tables: list[str], compared: int) -> str:
+    if not compared:
+        return "the snapshot has no tables: there was nothing to count"
     if verdict is Verdict.PASS:
         return f"all {compared} tables have the expected number of rows"
     fault = "not the expected number of rows" if verdict is Verdict.FAIL else "could not be counted"
     return f"{named(tables)}: {fault}"
+
+
+def _rows(counts: Sequence[TableCount]) -> int:
+    return sum(count.rows or 0 for count in counts)
+
+
+def _told(counts: Sequence[TableCount]) -> str:
+    missed = sum(count.rows is None for count in counts)
+    return f"{len(counts)} tables, {_rows(counts)} rows" + (f", {missed} tables not counted" if missed else "")
+
+
+def _difference(expected: Sequence[TableCount], actual: Sequence[TableCount]) -> str:
+    """Of the whole; without a table that was not counted there is no such figure."""
+    if any(count.rows is None for count in (*expected, *actual)):
+        return "not measured"
+    more = _rows(actual) - _rows(expected)
+    return f"{more:+d} rows" if more else "0 rows"

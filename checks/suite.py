@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from checks.asking import Log, OpenSession
 from checks.base import Answer, Question, answer
 from checks.invariants import ask_invariant
-from checks.measure import Advance, Log, OpenSession, measure, total_statement
-from checks.row_counts import compare_row_counts
+from checks.measure import measure, total_statement
+from checks.row_counts import compare_row_counts, emptied
+from checks.sharing import Advance
 from checks.tables import compare_tables
 from checks.totals import compare_totals
+from drills.errors import CheckError
 from drills.plan import Checks, InvariantCheck, TotalCheck
-from drills.records import Basis, CheckResult, Measures
+from drills.records import Basis, CheckResult, Measures, Total
 
 
 def run_checks(
@@ -44,22 +47,34 @@ def _questions(
         yield Question(check.name, "totals", Basis.SNAPSHOT, [total_statement(check)], _total(check, expected, actual))
     for invariant in wish.invariants:
         yield Question(
-            invariant.name, "invariant", Basis.CONTROL, [invariant.sql], _invariant(invariant, open_session, log)
+            invariant.name,
+            "invariant",
+            Basis.CONTROL,
+            [invariant.sql],
+            _invariant(invariant, open_session, log, emptied(expected, actual)),
         )
 
 
 def _total(check: TotalCheck, expected: Measures, actual: Measures) -> Callable[[], Answer]:
     def ask() -> Answer:
-        sides = [next(total for total in side.totals if total.name == check.name) for side in (expected, actual)]
         seconds = sum(query.seconds for query in actual.queries if query.name == check.name)
-        return compare_totals(sides[0], sides[1], seconds)
+        return compare_totals(_of(expected, check, "expected"), _of(actual, check, "measured"), seconds)
 
     return ask
 
 
-def _invariant(check: InvariantCheck, open_session: OpenSession, log: Log) -> Callable[[], Answer]:
+def _of(measures: Measures, check: TotalCheck, told: str) -> Total:
+    found = next((total for total in measures.totals if total.name == check.name), None)
+    if found is None:
+        raise CheckError(f"nothing of this name was {told}")
+    return found
+
+
+def _invariant(
+    check: InvariantCheck, open_session: OpenSession, log: Log, lost: Mapping[str, int]
+) -> Callable[[], Answer]:
     def ask() -> Answer:
         with open_session() as connection:
-            return ask_invariant(check, connection, log)
+            return ask_invariant(check, connection, log, lost)
 
     return ask

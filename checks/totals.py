@@ -7,29 +7,44 @@ from typing import Any
 
 import pandas as pd
 
-from checks.base import ACTUAL, DIFFERENCE, EXPECTED, NULL, VERDICT, Answer, frame, join, rows_of
+from checks.base import (
+    ACTUAL,
+    DIFFERENCE,
+    EXACT,
+    EXPECTED,
+    SIDE,
+    VERDICT,
+    Answer,
+    figure,
+    frame,
+    join,
+    shown,
+)
 from drills.errors import CheckError
 from drills.records import Total, Verdict
 
 _COUNTS = ("rows", "amounts")
 """Rows of a group, and those of them that have an amount."""
+_SIDED = [f"{count}_{side}" for count in _COUNTS for side in (EXPECTED, ACTUAL)]
+_COLUMNS = [EXPECTED, ACTUAL, DIFFERENCE, *_SIDED, VERDICT]
 
 
 def compare_totals(expected: Total, actual: Total, seconds: float) -> Answer:
     """Group by group: the sum, the rows behind it, and how many of them had an amount.
 
     Raises:
-        CheckError: one side could not be measured.
+        CheckError: one side could not be measured, or was measured by other groups.
     """
     for side, total in (("in the source's snapshot", expected), ("in the copy", actual)):
         if total.error:
             raise CheckError(f"not measured {side}: {total.error}")
-    keys = expected.by or ("group",)
-    joined = join(_side(expected, EXPECTED), _side(actual, ACTUAL), keys)
-    counts = [f"{count}_{side}" for count in _COUNTS for side in (EXPECTED, ACTUAL)]
-    found = frame(
-        [_judge(row, keys) for row in rows_of(joined)], [*keys, EXPECTED, ACTUAL, DIFFERENCE, *counts, VERDICT]
-    )
+    if expected.by != actual.by:
+        raise CheckError(f"measured by other groups: expected {expected.by}, got {actual.by}")
+    # The plan's labels come in at the end only: one of them may read like a column of ours.
+    keys = [f"key {number}" for number in range(max(len(expected.by), 1))]
+    rows = [_judge(row, keys) for row in join(_side(expected, EXPECTED, keys), _side(actual, ACTUAL, keys), keys)]
+    labels = _labels(expected.by)
+    found = frame(rows, [*labels, *_COLUMNS])
     verdict = Verdict.worst(found[VERDICT])
     differing = int((found[VERDICT] != Verdict.PASS).sum())
     reason = (
@@ -40,49 +55,44 @@ def compare_totals(expected: Total, actual: Total, seconds: float) -> Answer:
     if verdict is not Verdict.FAIL and not any(row.amounts for row in expected.rows):
         verdict, reason = Verdict.UNKNOWN, "no row of the snapshot had an amount: there was nothing to add up"
     wanted, there = _sum(expected), _sum(actual)
-    return Answer(
-        verdict, reason, _shown(wanted), _shown(there), _difference(there, wanted), found, tuple(keys), seconds
-    )
+    return Answer(verdict, reason, figure(wanted), figure(there), _difference(there, wanted), found, labels, seconds)
 
 
-def _side(total: Total, side: str) -> pd.DataFrame:
+def _side(total: Total, side: str, keys: list[str]) -> pd.DataFrame:
     """One side's groups as a frame whose values carry the side in their names."""
-    rows = [(*(row.group if total.by else ("all",)), row.rows, row.amounts, row.total) for row in total.rows]
-    return frame(rows, [*(total.by or ("group",)), f"rows_{side}", f"amounts_{side}", side])
+    rows = [
+        (*(map(shown, row.group) if total.by else ("all",)), row.rows, row.amounts, row.total) for row in total.rows
+    ]
+    return frame(rows, [*keys, f"rows_{side}", f"amounts_{side}", side])
 
 
-def _judge(row: dict[str, Any], keys: tuple[str, ...]) -> tuple[object, ...]:
+def _labels(by: tuple[str, ...]) -> tuple[str, ...]:
+    """The groups as the plan calls them, told apart from the columns beside them."""
+    labels: list[str] = []
+    for name in by or ("group",):
+        label = name
+        while label in (*_COLUMNS, *labels):
+            label += " (group)"
+        labels.append(label)
+    return tuple(labels)
+
+
+def _judge(row: dict[str, Any], keys: list[str]) -> tuple[object, ...]:
     """One group: keys, expected, actual, difference, the counts, verdict."""
-    group = [row[key] for key in keys]
-    if row["side"] == "left_only":
-        return (
-            *group,
-            _shown(row[EXPECTED]),
-            None,
-            "the group is missing",
-            row["rows_expected"],
-            None,
-            row["amounts_expected"],
-            None,
-            Verdict.FAIL,
-        )
-    if row["side"] == "right_only":
-        return (
-            *group,
-            None,
-            _shown(row[ACTUAL]),
-            "the group is unexpected",
-            None,
-            row["rows_actual"],
-            None,
-            row["amounts_actual"],
-            Verdict.FAIL,
-        )
-    counts = [row[f"{count}_{side}"] for count in _COUNTS for side in (EXPECTED, ACTUAL)]
+    group, counts = [row[key] for key in keys], [row[column] for column in _SIDED]
     wanted, there = row[EXPECTED], row[ACTUAL]
-    equal = _same(wanted, there) and counts[0] == counts[1] and counts[2] == counts[3]
-    verdict = Verdict.PASS if equal else Verdict.FAIL
-    return *group, _shown(wanted), _shown(there), _difference(there, wanted), *counts, verdict
+    if row[SIDE] == "left_only":
+        return *group, figure(wanted), None, "the group is missing", *counts, Verdict.FAIL
+    if row[SIDE] == "right_only":
+        return *group, None, figure(there), "the group is unexpected", *counts, Verdict.FAIL
+    behind = [
+        f"{there_too - wanted_too:+d} {count}"
+        for count, wanted_too, there_too in zip(_COUNTS, counts[0::2], counts[1::2], strict=True)
+        if wanted_too != there_too
+    ]
+    verdict = Verdict.PASS if _same(wanted, there) and not behind else Verdict.FAIL
+    difference = ", ".join([_difference(there, wanted), *behind])
+    return *group, figure(wanted), figure(there), difference, *counts, verdict
 
 
 def _same(wanted: Decimal | None, there: Decimal | None) -> bool:
@@ -94,7 +104,12 @@ def _same(wanted: Decimal | None, there: Decimal | None) -> bool:
 
 def _sum(total: Total) -> Decimal | None:
     amounts = [row.total for row in total.rows if row.total is not None]
-    return sum(amounts, Decimal(0)) if amounts else None
+    if not amounts:
+        return None
+    whole = Decimal(0)
+    for amount in amounts:
+        whole = EXACT.add(whole, amount)
+    return whole
 
 
 def _difference(there: Decimal | None, wanted: Decimal | None) -> str:
@@ -103,8 +118,4 @@ def _difference(there: Decimal | None, wanted: Decimal | None) -> str:
         return "0"
     if there is None or wanted is None or not there.is_finite() or not wanted.is_finite():
         return "not a number"
-    return _shown(there - wanted)
-
-
-def _shown(amount: Decimal | None) -> str:
-    return NULL if amount is None else format(amount, "f")
+    return figure(EXACT.subtract(there, wanted))

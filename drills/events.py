@@ -36,6 +36,8 @@ class Opened(Model):
     event: Literal["opened"] = "opened"
     drill: str
     plan: dict[str, Any]
+    evidence: str
+    """The evidence folder as an absolute path: whoever sweeps stands elsewhere."""
     provenance: Provenance
     requester: str
     runner: Person

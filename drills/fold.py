@@ -152,6 +152,7 @@ def fold(reading: Reading) -> Record:
         closed=closed.at if closed else None,
         seconds=closed.elapsed if closed else None,
         plan=opened.plan,
+        evidence=opened.evidence,
         provenance=opened.provenance,
         requester=opened.requester,
         runner=opened.runner,

@@ -4,6 +4,10 @@ Owns the questions put to source, staging and this machine before a drill. Refus
 source role could write (unless the plan only wants a warning), when the copy would not fit, or when another drill is at
 the same database. Guarantees that it changes nothing anywhere: it only reads, in sessions that are read only. What it
 could not find out it reports as such.
+
+Of a role it judges every role that it could become, and what PUBLIC may. It cannot judge what functions do that run
+with their owner's rights, nor what lies behind foreign servers. That every role may make temporary tables and large
+objects of its own is PostgreSQL's default and no finding.
 """
 
 from __future__ import annotations
@@ -26,31 +30,77 @@ APPLICATION = "drillbook"
 """How every session of this program names itself, followed by the drill's id."""
 
 _WAYS_SHOWN = 5
-_WRITES = """
-SELECT way FROM (
-    SELECT 'is a superuser' AS way, rolsuper AS able FROM pg_roles WHERE rolname = current_user
-    UNION ALL SELECT 'may create databases', rolcreatedb FROM pg_roles WHERE rolname = current_user
-    UNION ALL SELECT 'may create roles', rolcreaterole FROM pg_roles WHERE rolname = current_user
-    UNION ALL SELECT 'is a member of ' || rolname, pg_has_role(oid, 'MEMBER') FROM pg_roles
-        WHERE rolname IN ('pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program', 'pg_maintain',
-                          'pg_database_owner')
-    UNION ALL SELECT 'may create in database ' || current_database(),
-        has_database_privilege(current_database(), 'CREATE')
-    UNION ALL SELECT 'may create in schema ' || quote_ident(nspname), has_schema_privilege(oid, 'CREATE')
-        FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
-    UNION ALL SELECT 'owns ' || oid::regclass, true FROM pg_class WHERE relowner = current_user::regrole
-        AND relnamespace <> 'pg_toast'::regnamespace
-    UNION ALL SELECT 'may write to ' || oid::regclass,
-        has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')
-            OR has_any_column_privilege(oid, 'INSERT, UPDATE')
-        FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'f') AND relnamespace <> 'information_schema'::regnamespace
-            AND relnamespace <> 'pg_catalog'::regnamespace AND relnamespace <> 'pg_toast'::regnamespace
-    UNION ALL SELECT 'may advance ' || oid::regclass,
-        -- Conditions have no order in SQL, and the function refuses what is no sequence.
-        CASE WHEN relkind = 'S' THEN has_sequence_privilege(oid, 'USAGE, UPDATE') END
-        FROM pg_class WHERE relkind = 'S'
-) ways WHERE able LIMIT 20
+_WAYS_FOUND = 20
+_NEEDS_REVOKE = "granted to PUBLIC"
+# Every role that the session is or could become, whether by inheritance or by SET ROLE, itself first. A superuser could
+# become any; there that it is one says enough.
+_WHO = """
+WITH me AS (SELECT bool_or(rolsuper) AS super FROM pg_roles WHERE rolname IN (current_user, session_user)),
+who AS MATERIALIZED (
+    SELECT oid, rolname, rolsuper, rolcreatedb, rolcreaterole,
+           CASE WHEN rolname = current_user THEN '' ELSE ' as ' || quote_ident(rolname) END AS via
+      FROM pg_roles, me
+     WHERE rolname IN (current_user, session_user)
+        OR NOT me.super AND (pg_has_role(current_user, oid, 'MEMBER') OR pg_has_role(session_user, oid, 'MEMBER'))
+     ORDER BY rolname <> current_user, rolname)
 """
+_ATTRIBUTES = """
+SELECT 'is a superuser' || via FROM who WHERE rolsuper
+UNION ALL SELECT 'may create databases' || via FROM who WHERE rolcreatedb
+UNION ALL SELECT 'may create roles' || via FROM who WHERE rolcreaterole
+UNION ALL SELECT 'is a member of ' || rolname FROM who WHERE rolname IN (
+    'pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program', 'pg_maintain', 'pg_database_owner',
+    'pg_signal_backend', 'pg_create_subscription', 'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin')
+"""
+# Each kind of object: what one is called, whether a role ({0}) could change it, and whether anybody could.
+_OBJECTS = """
+SELECT 'may create in database ' || quote_ident(datname) AS way, w.via, p.anybody
+  FROM pg_database d, has_database_privilege('public', d.oid, 'CREATE') AS p(anybody),
+       LATERAL (SELECT via FROM who WHERE who.oid = datdba OR has_database_privilege(who.oid, d.oid, 'CREATE')
+                LIMIT 1) w
+ WHERE datname = current_database()
+UNION ALL
+SELECT 'may create in schema ' || quote_ident(nspname), w.via, has_schema_privilege('public', n.oid, 'CREATE')
+  FROM pg_namespace n,
+       LATERAL (SELECT via FROM who WHERE who.oid = nspowner OR has_schema_privilege(who.oid, n.oid, 'CREATE')
+                LIMIT 1) w
+ WHERE nspname !~ '^pg_(toast|temp)'
+UNION ALL
+SELECT 'owns ' || c.oid::regclass, w.via, false
+  FROM pg_class c, LATERAL (SELECT via FROM who WHERE who.oid = relowner LIMIT 1) w
+ WHERE relpersistence <> 't' AND relnamespace <> 'pg_toast'::regnamespace
+UNION ALL
+SELECT 'may write to ' || c.oid::regclass, w.via, has_table_privilege('public', c.oid, {table})
+       OR has_any_column_privilege('public', c.oid, 'INSERT, UPDATE')
+  FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace,
+       LATERAL (SELECT via FROM who WHERE has_table_privilege(who.oid, c.oid, {table})
+                OR has_any_column_privilege(who.oid, c.oid, 'INSERT, UPDATE') LIMIT 1) w
+ WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relpersistence <> 't'
+   AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+UNION ALL
+SELECT 'may advance ' || c.oid::regclass, w.via, has_sequence_privilege('public', c.oid, 'USAGE, UPDATE')
+  -- Conditions have no order in SQL, and the function refuses what is no sequence.
+  FROM (SELECT oid FROM pg_class WHERE relkind = 'S' AND relpersistence <> 't' OFFSET 0) c,
+       LATERAL (SELECT via FROM who WHERE has_sequence_privilege(who.oid, c.oid, 'USAGE, UPDATE') LIMIT 1) w
+UNION ALL
+SELECT 'owns function ' || p.oid::regprocedure, w.via, false
+  FROM pg_proc p, LATERAL (SELECT via FROM who WHERE who.oid = proowner LIMIT 1) w
+UNION ALL
+SELECT 'may write to large object ' || l.oid, COALESCE(w.via, ''), w.via IS NULL
+  FROM pg_largeobject_metadata l LEFT JOIN LATERAL (
+       SELECT via FROM who WHERE who.oid = lomowner
+           OR EXISTS (SELECT FROM aclexplode(lomacl) WHERE grantee = who.oid AND privilege_type = 'UPDATE')
+        LIMIT 1) w ON true
+ WHERE w.via IS NOT NULL
+    OR EXISTS (SELECT FROM aclexplode(lomacl) WHERE grantee = 0 AND privilege_type = 'UPDATE')
+"""
+_PARAMETERS = """
+UNION ALL
+SELECT 'may set ' || parname || ' for all', w.via, has_parameter_privilege('public', parname, 'ALTER SYSTEM')
+  FROM pg_parameter_acl,
+       LATERAL (SELECT via FROM who WHERE has_parameter_privilege(who.oid, parname, 'ALTER SYSTEM') LIMIT 1) w
+"""
+_PARAMETERS_SINCE, _MAINTAIN_SINCE = 150000, 170000
 
 
 @dataclass(frozen=True)
@@ -63,7 +113,12 @@ class Room:
 
 def ways_to_write(connection: psycopg.Connection) -> list[str]:
     """The ways in which this session's role could change the database; the first twenty."""
-    return [str(row[0]) for row in connection.execute(_WRITES).fetchall()]
+    version = connection.info.server_version
+    table = "INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER" + (", MAINTAIN" if version >= _MAINTAIN_SINCE else "")
+    objects = _OBJECTS.format(table=f"'{table}'") + (_PARAMETERS if version >= _PARAMETERS_SINCE else "")
+    marked = f"way || via || CASE WHEN anybody THEN ' ({_NEEDS_REVOKE})' ELSE '' END"
+    texts = [f"{_WHO} {_ATTRIBUTES}", f"{_WHO} SELECT {marked} FROM ({objects}) ways LIMIT {_WAYS_FOUND}"]  # noqa: S608 - constants
+    return [str(row[0]) for text in texts for row in connection.execute(text.encode()).fetchall()][:_WAYS_FOUND]
 
 
 def other_drills(connection: psycopg.Connection) -> list[str]:
@@ -87,8 +142,17 @@ def judge_role(ways: list[str], wish: str) -> Finding:
         name=name,
         verdict=Verdict.UNKNOWN if wish == "warn" else Verdict.FAIL,
         found=f"the role could write: it {shown}",
-        hint="give the drill a role with pg_read_all_data and nothing else, or set source.writable_role to warn",
+        hint=_how_to_mend(ways),
     )
+
+
+def _how_to_mend(ways: list[str]) -> str:
+    """What is granted to PUBLIC, no other role would be without."""
+    public = any(_NEEDS_REVOKE in way for way in ways)
+    own = any(_NEEDS_REVOKE not in way for way in ways)
+    steps = ["REVOKE what PUBLIC may do, such as CREATE ON SCHEMA public before PostgreSQL 15"] if public else []
+    steps += ["give the drill a role with pg_read_all_data and nothing else"] if own else []
+    return ", ".join([*steps, "or set source.writable_role to warn"])
 
 
 def judge_separation(source: Server, staging: Server) -> Finding:
@@ -121,7 +185,7 @@ def judge_versions(source: Server, staging: Server) -> Finding:
 
 def measure_room(folder: Path, size: int, *, makes_copy: bool, limit: int | None) -> Room:
     """What dump and copy of a database of `size` bytes need below this folder, and what there is."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = _nearest(folder)
     free = shutil.disk_usage(existing).free
     needed = int(size * (ROOM_FOR_DUMP + (ROOM_FOR_COPY if makes_copy else 0)))
     return Room(needed, free if limit is None else min(free, limit))
@@ -153,14 +217,23 @@ def judge_solitude(drill: str, others: list[str]) -> Finding:
 
 def judge_evidence(folder: Path) -> Finding:
     """Whether the bundle can be written where it has to go."""
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    able = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    existing = _nearest(folder)
+    # As root, or on a file system mounted read only, the bits of the folder alone say little.
+    able = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK, effective_ids=True)
+    wrong = "cannot be written to" if existing.is_dir() else "is not a folder"
     return Finding(
         name="evidence folder can be written",
         verdict=Verdict.PASS if able else Verdict.FAIL,
-        found=str(folder) if able else f"{existing} cannot be written to",
+        found=str(folder) if able else f"{existing} {wrong}",
         hint="" if able else "mend its permissions, or set evidence.folder in the plan",
     )
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or what is there of the way to it. A link that leads nowhere is there, and is no folder."""
+    # os.path, since a folder that may not be entered makes pathlib raise.
+    whole = folder.absolute()
+    return next(path for path in (whole, *whole.parents) if os.path.lexists(path))
 
 
 def refuse_if_any(findings: list[Finding]) -> None:

@@ -8,24 +8,25 @@ the outcome before it sends the next:
     refused        never sent, or the server said no: it must not be there
 
 After the outage `lost` are acknowledged rows that are gone, `unexpected` are rows that nobody is known to have sent.
-Guarantees that the schema is removed again, so that the checks see the copy as it was.
+Refuses a copy that has such a schema already. Guarantees that the schema is removed again, so that the checks see the
+copy as it was, and that a writer which broke down is not taken for a quiet one.
 """
 
 from __future__ import annotations
 
-import csv
+import os
+import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
-from pathlib import Path
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from drills.addresses import Address
 from drills.errors import ClusterError, ConnectError
+from drills.outages.tally import Answer, Beat, Tally, compare
 from drills.records import utc_now
 from drills.sessions import STAGING_LIMITS, Access, connect, session
 
@@ -33,42 +34,7 @@ SCHEMA = "drillbook_heartbeat"
 _RECONNECT = 0.01
 """Seconds between attempts while the server is away."""
 _JOIN_DEADLINE = 60.0
-
-
-class Answer(StrEnum):
-    """What became of one commit."""
-
-    ACKNOWLEDGED = "acknowledged"
-    IN_DOUBT = "in doubt"
-
-
-@dataclass(frozen=True)
-class Beat:
-    """One commit that was sent."""
-
-    id: str
-    """`<writer>-<number>`"""
-    answer: Answer
-    at: datetime
-    """When the answer came, or the connection broke (UTC)."""
-    monotonic: float
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What is left of the beats after an outage."""
-
-    beats: tuple[Beat, ...]
-    lost: tuple[Beat, ...]
-    unexpected: tuple[str, ...]
-
-    def acknowledged(self) -> list[Beat]:
-        """The beats that must have survived, in order of their answers."""
-        return [beat for beat in self.beats if beat.answer is Answer.ACKNOWLEDGED]
-
-    def in_doubt(self) -> list[Beat]:
-        """The beats of which nobody can say."""
-        return [beat for beat in self.beats if beat.answer is Answer.IN_DOUBT]
+_HANG_UP_DEADLINE = 15.0
 
 
 @dataclass
@@ -80,70 +46,124 @@ class Heartbeat:
     writers: int
     _beats: list[Beat] = field(default_factory=list)
     _failures: list[tuple[float, str]] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _broken: list[Exception] = field(default_factory=list)
+    _sessions: set[psycopg.Connection] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _made: bool = False
 
     def start(self) -> None:
-        """Make the table and let the writers begin."""
+        """Make the table and let the writers begin.
+
+        Raises:
+            ClusterError: the copy has such a schema already.
+        """
         with session(self.address, name=self.name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
             schema = sql.Identifier(SCHEMA)
-            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+            # The table must survive, whatever the copy's own settings do to the commits that are measured.
+            connection.execute("SET synchronous_commit = on")
+            try:
+                connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+            except errors.DuplicateSchema:
+                raise ClusterError(
+                    f"the copy has a schema {SCHEMA} already", hint="production must not have one of that name; drop it"
+                ) from None
+            self._made = True
             connection.execute(
                 sql.SQL("CREATE TABLE {}.beat (id text PRIMARY KEY, sent timestamptz NOT NULL)").format(schema)
             )
         for number in range(self.writers):
-            thread = threading.Thread(target=self._write, args=(number,), name=f"heartbeat-{number}", daemon=True)
-            self._threads.append(thread)
+            thread = threading.Thread(target=self._run, args=(number,), name=f"heartbeat-{number}", daemon=True)
             thread.start()
+            self._threads.append(thread)
 
     def wait_for_beat(self, *, after: float, deadline: float) -> Beat | None:
-        """The first commit acknowledged after this monotonic instant; None when none came within `deadline` seconds."""
+        """The first commit sent after this monotonic instant that was acknowledged.
+
+        None when none came within `deadline` seconds. Sent after it, not merely noted: a writer may have got its
+        answer before a fault and not have found the time to note it.
+        """
         until = time.monotonic() + deadline
+        looked_at = 0
         with self._changed:
             while True:
-                found = [beat for beat in self._beats if beat.answer is Answer.ACKNOWLEDGED and beat.monotonic > after]
-                if found:
-                    return min(found, key=lambda beat: beat.monotonic)
+                for beat in self._beats[looked_at:]:
+                    if beat.answer is Answer.ACKNOWLEDGED and beat.sent > after:
+                        return beat
+                looked_at = len(self._beats)
                 left = until - time.monotonic()
-                if left <= 0:
+                if left <= 0 or len(self._broken) == self.writers:
                     return None
                 self._changed.wait(left)
 
     def first_failure(self, *, after: float) -> float | None:
         """Monotonic instant at which a writer first noticed that something is wrong, at or after this one."""
-        with self._lock:
+        with self._changed:
             found = [at for at, _ in self._failures if at >= after]
         return min(found, default=None)
 
     def stop(self) -> None:
-        """Let every writer finish its beat.
+        """Let every writer finish its beat; hang up on a server that does not answer.
 
         Raises:
-            ClusterError: one of them did not.
+            ClusterError: one of them did not finish.
+            Exception: what one of them broke down with before.
         """
         self._stopping.set()
-        for thread in self._threads:
-            thread.join(_JOIN_DEADLINE)
-        if any(thread.is_alive() for thread in self._threads):
-            raise ClusterError("a heartbeat writer did not stop", hint="the copy's server does not answer")
+        alive = self._join(_JOIN_DEADLINE)
+        if alive:
+            self._hang_up()
+            alive = self._join(_HANG_UP_DEADLINE)
+        if alive:
+            raise ClusterError(f"{alive} heartbeat writers did not stop", hint="the copy's server does not answer")
+        if self._broken:
+            raise self._broken[0]
 
     def tally(self) -> Tally:
-        """Compare what was acknowledged with what is there."""
+        """Compare what was acknowledged with what is there. A table that is gone holds nothing."""
         with session(self.address, name=self.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
-            found = connection.execute(sql.SQL("SELECT id FROM {}.beat").format(sql.Identifier(SCHEMA))).fetchall()
-        return compare(self._beats, {str(row[0]) for row in found})
+            try:
+                rows = connection.execute(sql.SQL("SELECT id FROM {}.beat").format(sql.Identifier(SCHEMA))).fetchall()
+            except (errors.UndefinedTable, errors.InvalidSchemaName):
+                rows = []
+        return compare(self._beats, {str(row[0]) for row in rows})
+
+    def unread(self) -> Tally:
+        """The beats, of which nobody could see what is left."""
+        return Tally(tuple(self._beats), (), ())
 
     def remove(self) -> None:
-        """Take the schema away again."""
+        """Take the schema away again, if it is ours."""
+        if not self._made:
+            return
         with session(self.address, name=self.name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(SCHEMA)))
 
+    def _join(self, deadline: float) -> int:
+        """Wait for the writers; how many are left."""
+        until = time.monotonic() + deadline
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0))
+        return sum(thread.is_alive() for thread in self._threads)
+
+    def _hang_up(self) -> None:
+        """Shut the sockets that writers wait at. They alone close their sessions, and not while the lock is held."""
+        with self._changed:
+            for connection in self._sessions:
+                with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def _run(self, writer: int) -> None:
+        try:
+            self._write(writer)
+        except Exception as error:  # noqa: BLE001 - `stop` raises it; a thread's error reaches nobody
+            with self._changed:
+                self._broken.append(error)
+                self._changed.notify_all()
+
     def _write(self, writer: int) -> None:
         number = 0
-        insert = sql.SQL("INSERT INTO {}.beat VALUES (%s, clock_timestamp())").format(sql.Identifier(SCHEMA))
         while not self._stopping.is_set():
             try:
                 connection = connect(self.address, name=self.name, access=Access.READ_WRITE, limits=STAGING_LIMITS)
@@ -151,43 +171,40 @@ class Heartbeat:
                 self._fail(str(error))
                 self._stopping.wait(_RECONNECT)
                 continue
-            with connection:
-                while not self._stopping.is_set():
-                    number += 1
-                    beat = f"{writer}-{number}"
-                    try:
-                        connection.execute(insert, (beat,))
-                    except psycopg.Error as error:
-                        # A server that says no and keeps the session has not committed; all else is open.
-                        if connection.broken or error.sqlstate is None or error.sqlstate.startswith("57"):
-                            self._note(beat, Answer.IN_DOUBT)
-                        self._fail(str(error))
-                        break
-                    self._note(beat, Answer.ACKNOWLEDGED)
+            with self._changed:
+                self._sessions.add(connection)
+            try:
+                number = self._beat(connection, writer, number)
+            finally:
+                with self._changed:
+                    self._sessions.discard(connection)
+                connection.close()
 
-    def _note(self, beat: str, answer: Answer) -> None:
+    def _beat(self, connection: psycopg.Connection, writer: int, number: int) -> int:
+        """Commit one row after the other until something goes wrong; the number of the last one."""
+        insert = sql.SQL("INSERT INTO {}.beat VALUES (%s, clock_timestamp())").format(sql.Identifier(SCHEMA))
+        while not self._stopping.is_set():
+            number += 1
+            beat, sent = f"{writer}-{number}", time.monotonic()
+            try:
+                connection.execute(insert, (beat,))
+            except psycopg.Error as error:
+                # A server that says no and keeps the session has not committed; all else is open.
+                if connection.broken or error.sqlstate is None or error.sqlstate.startswith("57"):
+                    self._note(beat, Answer.IN_DOUBT, sent)
+                self._fail(str(error))
+                self._stopping.wait(_RECONNECT)
+                break
+            self._note(beat, Answer.ACKNOWLEDGED, sent)
+        return number
+
+    def _note(self, beat: str, answer: Answer, sent: float) -> None:
+        at, monotonic = utc_now(), time.monotonic()
         with self._changed:
-            self._beats.append(Beat(beat, answer, utc_now(), time.monotonic()))
+            self._beats.append(Beat(beat, answer, at, monotonic, sent))
             self._changed.notify_all()
 
     def _fail(self, reason: str) -> None:
-        with self._lock:
-            self._failures.append((time.monotonic(), reason))
-
-
-def compare(beats: list[Beat], found: set[str]) -> Tally:
-    """Hold the beats against the ids that are there."""
-    sent = {beat.id for beat in beats}
-    lost = tuple(beat for beat in beats if beat.answer is Answer.ACKNOWLEDGED and beat.id not in found)
-    return Tally(tuple(beats), lost, tuple(sorted(found - sent)))
-
-
-def write_beats(tally: Tally, path: Path) -> None:
-    """Every beat with its answer and whether it survived, as CSV."""
-    lost = {beat.id for beat in tally.lost}
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["commit", "answer", "at_utc", "survived"])
-        for beat in tally.beats:
-            survived = "unknown" if beat.answer is Answer.IN_DOUBT else "no" if beat.id in lost else "yes"
-            writer.writerow([beat.id, beat.answer, beat.at.isoformat(timespec="microseconds"), survived])
+        at = time.monotonic()
+        with self._changed:
+            self._failures.append((at, reason))

@@ -28,9 +28,11 @@ class Lock:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError as error:
                 os.close(descriptor)
-                return None
+                if isinstance(error, BlockingIOError):
+                    return None
+                raise
             # Between open and flock the former holder may have removed the file: then this lock is on nothing.
             if _same_file(descriptor, path):
                 os.ftruncate(descriptor, 0)
@@ -39,9 +41,16 @@ class Lock:
             os.close(descriptor)
 
     def release(self) -> None:
-        """Let go, and take the file away. The order matters: whoever opened it before finds out by `_same_file`."""
-        if self._descriptor >= 0:
-            self.path.unlink(missing_ok=True)
+        """Let go, and take the file away. The order matters: whoever opened it before finds out by `_same_file`.
+
+        A file that somebody else made in its place, after ours was removed by hand, is his.
+        """
+        if self._descriptor < 0:
+            return
+        try:
+            if _same_file(self._descriptor, self.path):
+                self.path.unlink(missing_ok=True)
+        finally:
             os.close(self._descriptor)
             self._descriptor = -1
 

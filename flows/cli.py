@@ -151,28 +151,25 @@ def plan_schema() -> None:
 @app.command("list")
 def list_drills() -> None:
     """List the drills that were run from here, the newest last."""
-    from rich.table import Table  # noqa: PLC0415
-
     from flows.index import Unreadable, drills_known  # noqa: PLC0415
     from reports.summary import show_seconds  # noqa: PLC0415
 
-    table = Table(*("drill", "verdict", "outcome", "opened (UTC)", "took", "report"), box=None, pad_edge=False)
+    rows = [("DRILL", "VERDICT", "OUTCOME", "OPENED (UTC)", "TOOK", "BUNDLE")]
     for found in drills_known():
         if isinstance(found, Unreadable):
-            table.add_row(found.drill, "UNKNOWN", "unreadable", "", "", found.error)
+            rows.append((found.drill, "UNKNOWN", "unreadable", "", "", found.error))
             continue
         record = found.record
         opened, took = f"{record.opened:%Y-%m-%d %H:%M:%S}", show_seconds(record.seconds)
-        table.add_row(
-            record.drill, record.verdict.value, record.outcome.value, opened, took, str(found.bundle or "none")
+        rows.append(
+            (record.drill, record.verdict.value, record.outcome.value, opened, took, str(found.bundle or "none"))
         )
-    for column in table.columns:
-        column.no_wrap, column.overflow = True, "ignore"
-    console = Console()
-    if not table.row_count:
-        console.print("no drills yet; `drillbook demo` runs one")
-    else:
-        console.print(table, soft_wrap=True, crop=False)
+    if len(rows) == 1:
+        typer.echo("no drills yet; `drillbook demo` runs one")
+        return
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @app.command()

@@ -53,6 +53,7 @@ def in_prefect(file: PlanFile, requester: str | None, progress: Progress) -> Rec
         wait_until_ready()
         progress.ended("Prefect server", "")
         from prefect.exceptions import TerminationSignal  # noqa: PLC0415 - takes two seconds, while the server starts
+        from prefect.logging.handlers import APILogWorker  # noqa: PLC0415 - same
 
         from flows.drill import SHOWN, drill  # noqa: PLC0415 - same
 
@@ -63,6 +64,7 @@ def in_prefect(file: PlanFile, requester: str | None, progress: Progress) -> Rec
             state = None
         finally:
             SHOWN.reset(token)
+            APILogWorker.drain_all(timeout=5)  # while the server is still there
     if noting.drill:
         return drill_named(noting.drill)
     error = state.data if state is not None else KeyboardInterrupt()

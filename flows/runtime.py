@@ -206,6 +206,7 @@ def open_drill(file: PlanFile, *, requester: str | None, home: Path, progress: P
         events.Opened(
             drill=identity,
             plan=plan.model_dump(mode="json"),
+            evidence=str(Path(plan.evidence.folder).absolute()),
             provenance=file.provenance,
             requester=asked,
             runner=Person(account=_account(), host=socket.gethostname(), scheduler=scheduler),

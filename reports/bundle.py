@@ -53,8 +53,7 @@ def bundle_path(record: Record) -> Path:
     """Where the bundle of this drill belongs: by database, quarter of its opening, and id."""
     opened = record.opened
     quarter = f"{opened.year}Q{(opened.month + 2) // 3}"
-    folder = Path(str(record.plan["evidence"]["folder"])).absolute()
-    return folder / str(record.plan["database"]) / quarter / record.drill
+    return Path(record.evidence) / str(record.plan["database"]) / quarter / record.drill
 
 
 def publish(folder: Path, record: Record) -> tuple[Path, str]:

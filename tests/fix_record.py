@@ -88,6 +88,7 @@ def opened(*, dirty: bool | None = False, plan: dict[str, Any] = PLAN) -> events
     return events.Opened(
         drill=DRILL,
         plan=Plan.model_validate(plan).model_dump(mode="json"),
+        evidence="/srv/evidence",
         provenance=Provenance(
             path="plans/billing.yaml",
             sha256=hashlib.sha256(b"plan").hexdigest(),

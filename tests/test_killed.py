@@ -127,6 +127,16 @@ def test_a_killed_drill_does_not_keep_the_next_one_from_running(home: Path, shop
     assert swept_one_interrupted(home)
 
 
+def test_a_sweep_from_another_folder_files_the_evidence_where_the_drill_would_have(
+    home: Path, shop: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert killed(home, write_plan(home, shop.plan()), lambda _seq, event: event.event == "restored")
+    monkeypatch.chdir(tmp_path)
+    assert swept_one_interrupted(home)
+    assert list(home.parent.glob("evidence/shop/*/DR-*/report.html"))
+    assert not list(tmp_path.iterdir())
+
+
 def swept_one_interrupted(home: Path) -> bool:
     """Whether the sweep closes exactly the killed one."""
     results = list(sweep(home))

@@ -24,7 +24,7 @@ class ServerKilled:
         Raises:
             ClusterError: there was nothing to kill.
         """
-        if self.cluster.process is None or self.cluster.process.poll() is not None:
+        if not self.cluster.running:
             raise ClusterError("the server to be killed is not running")
         self.cluster.kill()
 
@@ -34,5 +34,5 @@ class ServerKilled:
         Raises:
             ClusterError: it does not come back.
         """
-        if self.cluster.process is None:
+        if not self.cluster.running:
             self.cluster.start(self.settings, deadline=self.limit)

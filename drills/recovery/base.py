@@ -77,27 +77,56 @@ class RecoveryMethod(Protocol):
         ...
 
 
-_ERROR = re.compile(
-    r"^(?:\w+: )?(?:error|fatal|detail)?:? ?.*\b(?:error|FATAL|PANIC|could not|errors ignored)\b", re.IGNORECASE
+_LEVELS = {
+    **dict.fromkeys(("error", "fatal", "panic"), Verdict.FAIL),
+    **dict.fromkeys(("warning", "warn"), Verdict.UNKNOWN),
+    **dict.fromkeys(
+        ("notice", "log", "info", "debug", "detail", "hint", "context", "statement", "query"), Verdict.PASS
+    ),
+}
+"""How the client tools (`pg_dump: error: ...`) and the server (`ERROR:  ...`) begin a message, and what it weighs."""
+_OPENING = re.compile(
+    rf"(?:[\w.-]+: )?(?:\[[^]]*\] )?(?P<level>{'|'.join(_LEVELS)})(?: \[[^]]*\])?:(?: |$)", re.IGNORECASE
 )
-_WARNING = re.compile(r"\bwarning\b", re.IGNORECASE)
+# PostgreSQL 11 and older write the server's message after their own words; pgBackRest a time and a process before it.
+_INSIDE = re.compile(r"\b(?P<level>ERROR|FATAL|PANIC|WARNING|WARN): ")
+_ALARMING = re.compile(
+    r"\b(?:error|fatal|panic|warning|could not|cannot|can't|failed|failure|fault|aborted|killed|corrupt\w*)\b",
+    re.IGNORECASE,
+)
+_TALLY = "errors ignored on restore"
+"""How pg_restore ends when it went past errors; it calls that line a warning."""
 
 
 def judge_log(tool: str, said: str, code: int, accepted: tuple[str, ...], log: Path) -> ToolLog:
-    """The verdict on a tool's run: errors and exit codes FAIL, warnings that nobody accepted are UNKNOWN."""
+    """The verdict on a tool's run: errors and exit codes FAIL, warnings that nobody accepted are UNKNOWN.
+
+    A line is what it says it is, at its beginning: a table may be called error_log. A line that does not say, and is
+    not the tool's own (a library's, a kernel's), counts as a warning when it sounds like one.
+    """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    warnings = [line for line in lines if _WARNING.search(line)]
-    errors = [line for line in lines if line not in warnings and _ERROR.search(line)]
-    # pg_restore ends by counting the errors it went past, and calls that line a warning.
-    ignored = [line for line in warnings if "errors ignored on restore" in line]
-    errors += ignored
-    open_warnings = [
-        line for line in warnings if line not in ignored and not any(re.search(pattern, line) for pattern in accepted)
-    ]
+    judged = [(line, _judge_line(tool, line)) for line in lines]
+    tally = [line for line in lines if _TALLY in line and _OPENING.match(line)]
+    errors = [line for line, verdict in judged if verdict is Verdict.FAIL] or tally
+    warnings = tuple(
+        line
+        for line, verdict in judged
+        if verdict is Verdict.UNKNOWN
+        and line not in tally
+        and not any(re.search(pattern, line) for pattern in accepted)
+    )
     if errors or code:
-        reason = f"{tool} ended with {code}: {(errors or ['it said nothing'])[0]}"
-        return ToolLog(tool, Verdict.FAIL, reason, tuple(errors), tuple(open_warnings), log)
-    if open_warnings:
-        reason = f"{tool} warned: {open_warnings[0]}"
-        return ToolLog(tool, Verdict.UNKNOWN, reason, (), tuple(open_warnings), log)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        reason = f"{tool} {how}: {(errors or lines[-1:] or ['it said nothing'])[0]}"
+        return ToolLog(tool, Verdict.FAIL, reason, tuple(errors), warnings, log)
+    if warnings:
+        return ToolLog(tool, Verdict.UNKNOWN, f"{tool} warned: {warnings[0]}", (), warnings, log)
     return ToolLog(tool, Verdict.PASS, f"{tool} ended with 0 and said nothing to look into", (), (), log)
+
+
+def _judge_line(tool: str, line: str) -> Verdict:
+    found = _OPENING.match(line) or _INSIDE.search(line)
+    if found:
+        return _LEVELS[found["level"].lower()]
+    alarming = not line.startswith(f"{tool}: ") and _ALARMING.search(line)
+    return Verdict.UNKNOWN if alarming else Verdict.PASS

@@ -1,0 +1,78 @@
+"""Measuring and checking one database, as a drill does it with two: what is damaged in between is the copy's damage."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from fix_postgres import Database
+
+from checks.asking import Log, OpenSession
+from checks.measure import measure
+from checks.suite import run_checks
+from drills.addresses import Address
+from drills.plan import Checks, TotalCheck
+from drills.records import CheckResult, Measures, TableCount, Total
+from drills.sessions import Access, Limits, session
+
+
+def opening(address: Address, statement: timedelta = timedelta(seconds=60)) -> OpenSession:
+    """Sessions that may not write."""
+    limits = Limits(statement, timedelta(seconds=5))
+    return lambda: session(address, name="test", access=Access.READ_ONLY, limits=limits)
+
+
+def a_log() -> Log:
+    """A log of nobody in particular."""
+    return Log("reader", "7/shop")
+
+
+def quiet(_done: int, _of: int, _unit: str) -> None:
+    """Nobody looks."""
+
+
+def total_check(**given: Any) -> TotalCheck:  # noqa: ANN401
+    """A total over `ledger.amount`, unless told otherwise."""
+    return TotalCheck.model_validate({"name": "ledger", "table": "ledger", "amount": "amount"} | given)
+
+
+def measured(database: Database, *totals: TotalCheck, open_session: OpenSession | None = None) -> Measures:
+    """What a drill would measure."""
+    return measure(open_session or opening(database.reader), totals, 2, a_log(), quiet)
+
+
+def count_of(measures: Measures, table: str) -> TableCount:
+    """One table's count."""
+    return next(count for count in measures.counts if count.table == table)
+
+
+def total_of(measures: Measures, name: str = "ledger") -> Total:
+    """One total."""
+    return next(total for total in measures.totals if total.name == name)
+
+
+def groups_of(measures: Measures, name: str = "ledger") -> dict[tuple[str | None, ...], str]:
+    """Its groups and their sums."""
+    return {row.group: str(row.total) for row in total_of(measures, name).rows}
+
+
+def checked(
+    database: Database,
+    expected: Measures,
+    folder: Path,
+    *,
+    address: Address | None = None,
+    **wish: Any,  # noqa: ANN401
+) -> dict[str, CheckResult]:
+    """All checks of a plan, put to the database as it is now."""
+    results = run_checks(
+        Checks.model_validate(wish),
+        expected,
+        opening(address or database.reader),
+        jobs=2,
+        log=a_log(),
+        folder=folder / "reconcile" / "round",
+        advance=quiet,
+    )
+    return {result.name: result for result in results}
