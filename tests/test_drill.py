@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -240,8 +241,9 @@ def test_a_server_that_goes_away_during_the_dump_is_unknown(
     nothing_is_left(home, record)
 
 
-def test_a_full_disk_during_the_restore_fails(shop: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small tmpfs where root; an ordinary user has the guard's own test of `disk_limit`."""
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home on a tmpfs of 90 MB; an ordinary user cannot mount one, and has the guard's own test of `disk_limit`."""
     if os.geteuid() != 0:
         pytest.skip("mounting a tmpfs needs root")
     place = Path("/tmp") / f"drillbook-small-{tmp_path.name}"  # noqa: S108 - it must be reachable for the servers
@@ -251,22 +253,34 @@ def test_a_full_disk_during_the_restore_fails(shop: Database, tmp_path: Path, mo
         monkeypatch.setenv("DRILLBOOK_HOME", str(place / "home"))
         monkeypatch.chdir(tmp_path)
         (place / "home").mkdir()
-
-        def fill(_drill: Drill) -> None:
-            free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
-            with (place / "filler").open("wb") as file:
-                file.write(b"\0" * max(free - 45_000_000, 0))
-
-        shop.run(
-            "CREATE TABLE wide AS SELECT n, md5(n::text) || md5((-n)::text) AS said FROM generate_series(1, 100000) n"
-        )
-        record = run_drill(place / "home", shop.plan(), {"restore": fill})
-        assert record.verdict is Verdict.FAIL
-        assert any("No space left" in reason for reason in record.reasons), record.reasons
-        nothing_is_left(place / "home", record)
+        yield place
     finally:
         subprocess.run(["umount", place], check=True)  # noqa: S607
         place.rmdir()
+
+
+def fill(place: Path, left: int) -> None:
+    """Leave so many bytes free."""
+    found = os.statvfs(place)
+    with (place / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        file.write(bytes(max(found.f_bavail * found.f_frsize - left, 0)))
+
+
+def test_a_full_disk_during_the_restore_fails(small_disk: Path, shop: Database) -> None:
+    shop.run("CREATE TABLE wide AS SELECT n, md5(n::text) || md5((-n)::text) AS said FROM generate_series(1, 100000) n")
+    record = run_drill(small_disk / "home", shop.plan(), {"restore": lambda _drill: fill(small_disk, 45_000_000)})
+    assert record.verdict is Verdict.FAIL
+    assert any("No space left" in reason for reason in record.reasons), record.reasons
+    nothing_is_left(small_disk / "home", record)
+
+
+def test_a_disk_so_full_that_the_journal_cannot_be_written_still_leaves_a_report(
+    small_disk: Path, shop: Database
+) -> None:
+    record = run_drill(small_disk / "home", shop.plan(), {"check": lambda _drill: fill(small_disk, 0)})
+    assert (record.verdict, record.outcome) == (Verdict.UNKNOWN, Outcome.BROKEN_OFF)
+    assert "No space left" in record.problems[0].message
+    nothing_is_left(small_disk / "home", record)
 
 
 def test_a_copy_that_would_not_fit_is_refused(home: Path, shop: Database) -> None:

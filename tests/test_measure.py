@@ -1,58 +1,46 @@
-"""Measuring real databases: what is counted, what is summed, and what is said when that cannot be done."""
+"""Measuring real databases: what is counted, and what is summed; `test_unmeasured` has what cannot be."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from fix_checks import a_log, checked, count_of, groups_of, measured, opening, quiet, total_check, total_of
-from fix_postgres import Database, drop_database, new_database, run_sql
+from fix_checks import (
+    LEDGER,
+    Make,
+    a_log,
+    checked,
+    groups_of,
+    kinds_of,
+    making,
+    measured,
+    opening,
+    quiet,
+    total_check,
+    total_of,
+)
+from fix_postgres import run_sql
 
 from checks.measure import measure, qualified, total_statement
 from drills.clusters import Cluster
-from drills.errors import ConnectError
 from drills.records import Measures, Verdict
-from drills.sessions import STAGING_LIMITS, Access, Sessions, connect, exported_snapshot
+from drills.sessions import STAGING_LIMITS, Access, connect
 
 ODD = ["Order", "order", "two words", 'say "hi"', "a.b", "Größe", "100%", "%s", "semi;colon", "$1", "x" * 63, "0day"]
-LEDGER = """
-CREATE TABLE ledger (id int PRIMARY KEY, currency text, amount numeric);
-INSERT INTO ledger VALUES (1, 'EUR', 10.50), (2, 'EUR', -0.50), (3, 'USD', 7), (4, NULL, 1), (5, 'NULL', NULL);
-"""
 BY = {"currency": "currency"}
 
 
 @pytest.fixture
-def make(production: Cluster) -> Iterator[Callable[[str], Database]]:
+def make(production: Cluster) -> Iterator[Make]:
     """Databases with a script in them."""
-    made: list[Database] = []
-
-    def database(script: str) -> Database:
-        made.append(new_database(production, script))
-        return made[-1]
-
-    yield database
-    for one in made:
-        drop_database(one)
+    with making(production) as make:
+        yield make
 
 
-def kinds(measures: Measures) -> dict[str, str]:
-    return {relation.name: relation.kind for relation in measures.relations}
-
-
-# --- counting -------------------------------------------------------------------------------------------------------
-
-
-def test_tables_and_columns_of_any_name_are_counted_summed_and_compared(
-    make: Callable[[str], Database], tmp_path: Path
-) -> None:
+def test_tables_and_columns_of_any_name_are_counted_summed_and_compared(make: Make, tmp_path: Path) -> None:
     quoted = ['"' + name.replace('"', '""') + '"' for name in ODD]
     schema = '"Odd ""schema"".1%"'
     script = f"CREATE SCHEMA {schema};" + "".join(
@@ -83,7 +71,7 @@ def test_names_are_shown_without_ambiguity() -> None:
     assert qualified("a", "b.c") != qualified("a.b", "c")
 
 
-def test_partitions_count_for_themselves_and_inherited_rows_once(make: Callable[[str], Database]) -> None:
+def test_partitions_count_for_themselves_and_inherited_rows_once(make: Make) -> None:
     database = make("""
         CREATE TABLE sale (id int, amount numeric) PARTITION BY RANGE (id);
         CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (0) TO (10);
@@ -99,12 +87,12 @@ def test_partitions_count_for_themselves_and_inherited_rows_once(make: Callable[
         "public.sale_1": 9,
         "public.sale_2a": 21,
     }
-    assert kinds(found)["public.sale"] == kinds(found)["public.sale_2"] == "partitioned table"
+    assert kinds_of(found)["public.sale"] == kinds_of(found)["public.sale_2"] == "partitioned table"
     assert total_of(found, "sales").rows[0].total == Decimal(30)
 
 
 def test_views_and_foreign_tables_must_exist_temporary_ones_are_nobodys_and_unlogged_ones_count(
-    make: Callable[[str], Database], tmp_path: Path
+    make: Make, tmp_path: Path
 ) -> None:
     database = make("""
         CREATE TABLE plain (n int); INSERT INTO plain VALUES (1); CREATE VIEW seen AS SELECT * FROM plain;
@@ -114,7 +102,7 @@ def test_views_and_foreign_tables_must_exist_temporary_ones_are_nobodys_and_unlo
     with connect(database.owner, name="test", access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
         connection.execute("CREATE TEMP TABLE mine (n int)")
         expected = measured(database)
-    assert kinds(expected) == {
+    assert kinds_of(expected) == {
         "public.cache": "unlogged table",
         "public.far": "foreign table",
         "public.kept": "materialized view",
@@ -129,9 +117,7 @@ def test_views_and_foreign_tables_must_exist_temporary_ones_are_nobodys_and_unlo
     assert (damaged.verdict, damaged.reason) == (Verdict.FAIL, told)
 
 
-def test_a_database_without_tables_is_measured_and_proves_nothing(
-    make: Callable[[str], Database], tmp_path: Path
-) -> None:
+def test_a_database_without_tables_is_measured_and_proves_nothing(make: Make, tmp_path: Path) -> None:
     database = make("")
     expected = measured(database)
     assert (expected.relations, expected.counts) == ((), ())
@@ -179,12 +165,12 @@ def test_a_database_in_another_encoding_is_read_by_its_names_and_values(producti
     ],
 )
 def test_sums_of_exact_types_are_exact_from_measure_to_comparison(
-    make: Callable[[str], Database], tmp_path: Path, kind: str, values: str, total: str
+    make: Make, tmp_path: Path, kind: str, values: str, total: str
 ) -> None:
     database = make(f"CREATE TABLE ledger (amount {kind}); INSERT INTO ledger VALUES {values}, (NULL)")
     expected = Measures.model_validate_json(measured(database, total_check()).canonical())
     assert (groups_of(expected), total_of(expected).rows[0].rows) == ({(): total}, 3)
-    wish = {"totals": [{"name": "ledger", "table": "ledger", "amount": "amount"}]}
+    wish: dict[str, Any] = {"totals": [{"name": "ledger", "table": "ledger", "amount": "amount"}]}
     sound = Verdict.UNKNOWN if total == "None" else Verdict.PASS
     assert checked(database, expected, tmp_path, **wish)["ledger"].verdict is sound
     database.run("INSERT INTO ledger VALUES (0)")
@@ -194,9 +180,7 @@ def test_sums_of_exact_types_are_exact_from_measure_to_comparison(
 @pytest.mark.parametrize(
     ("kind", "hint"), [("real", "(amount)::numeric"), ("float8", "float"), ("interval", "interval")]
 )
-def test_a_sum_that_is_not_exact_is_refused_with_a_hint(
-    make: Callable[[str], Database], tmp_path: Path, kind: str, hint: str
-) -> None:
+def test_a_sum_that_is_not_exact_is_refused_with_a_hint(make: Make, tmp_path: Path, kind: str, hint: str) -> None:
     value = "'1 day'" if kind == "interval" else "0.1"
     database = make(f"CREATE TABLE ledger (amount {kind}); INSERT INTO ledger VALUES ({value})")
     expected = measured(database, total_check())
@@ -211,7 +195,7 @@ def test_a_sum_that_is_not_exact_is_refused_with_a_hint(
 
 
 def test_null_groups_expressions_conditions_and_comments_make_the_groups_that_they_say(
-    make: Callable[[str], Database],
+    make: Make,
 ) -> None:
     database = make(LEDGER)
     found = measured(
@@ -233,7 +217,7 @@ def test_groups_are_told_apart_by_their_bytes_whatever_a_collation_holds_for_equ
     assert '(owner)::text COLLATE "C"' in total_statement(total_check(by={"owner": "owner"}))
 
 
-def test_damage_that_leaves_the_sum_alone_is_found(make: Callable[[str], Database], tmp_path: Path) -> None:
+def test_damage_that_leaves_the_sum_alone_is_found(make: Make, tmp_path: Path) -> None:
     database = make(LEDGER)
     wish: dict[str, Any] = {"totals": [{"name": "ledger", "table": "ledger", "amount": "amount", "by": BY}]}
     expected = measured(database, total_check(by=BY))
@@ -249,122 +233,3 @@ def test_damage_that_leaves_the_sum_alone_is_found(make: Callable[[str], Databas
         result = checked(database, expected, tmp_path, **wish)["ledger"]
         assert (result.verdict, result.differing) == (Verdict.FAIL, differing)
         database.run("DROP TABLE ledger;" + LEDGER)
-
-
-# --- what cannot be measured ----------------------------------------------------------------------------------------
-
-
-def test_what_fails_is_unknown_and_the_others_go_on(make: Callable[[str], Database], tmp_path: Path) -> None:
-    database = make(LEDGER + "CREATE TABLE payroll (amount int); INSERT INTO payroll VALUES (1);")
-    role = database.reader.parts["user"]
-    database.run(f"REVOKE pg_read_all_data FROM {role}; GRANT SELECT ON ledger TO {role}")
-    wish = [
-        {"name": "no table", "table": "nowhere", "amount": "amount"},
-        {"name": "no column", "table": "ledger", "amount": "nothing"},
-        {"name": "no right", "table": "payroll", "amount": "amount"},
-        {"name": "two statements", "table": "ledger; DELETE FROM ledger", "amount": "amount"},
-        {"name": "ledger", "table": "ledger", "amount": "amount"},
-    ]
-    expected = measured(database, *(total_check(**total) for total in wish))
-    assert count_of(expected, "public.payroll").rows is None
-    assert "permission denied" in count_of(expected, "public.payroll").error
-    assert count_of(expected, "public.ledger").rows == 5
-    results = checked(database, expected, tmp_path, totals=wish)
-    assert [name for name, result in results.items() if result.verdict is Verdict.PASS] == ["tables", "ledger"]
-    assert {result.verdict for result in results.values()} == {Verdict.PASS, Verdict.UNKNOWN}
-    assert "public.payroll" in results["row counts"].reason
-    assert "permission denied" in results["no right"].reason
-    assert "multiple commands" in results["two statements"].reason
-
-
-def test_a_policy_that_hides_rows_makes_the_table_unknown_and_no_short_count(make: Callable[[str], Database]) -> None:
-    database = make(LEDGER + "ALTER TABLE ledger ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON ledger USING (id > 3);")
-    found = measured(database, total_check())
-    assert count_of(found, "public.ledger").rows is None
-    assert "row-level security" in count_of(found, "public.ledger").error
-    assert "row-level security" in total_of(found).error
-
-
-def test_a_statement_that_takes_too_long_is_unknown_and_the_others_go_on(make: Callable[[str], Database]) -> None:
-    database = make(LEDGER)
-    slow = total_check(name="slow", where="pg_sleep(30) IS NOT NULL")
-    hasty = opening(database.reader, timedelta(milliseconds=200))
-    found = measured(database, slow, total_check(), open_session=hasty)
-    assert "statement timeout" in total_of(found, "slow").error
-    assert (total_of(found).error, count_of(found, "public.ledger").rows) == ("", 5)
-
-
-def test_a_server_that_goes_away_is_an_error_that_says_so(make: Callable[[str], Database]) -> None:
-    database = make(LEDGER)
-    suicide = total_check(name="bad", where="pg_terminate_backend(pg_backend_pid())")
-    with pytest.raises(ConnectError, match="went away: bad"):
-        measured(database, suicide, total_check())
-
-
-@pytest.mark.timeout(25)
-@pytest.mark.parametrize("stop", [ConnectError("cancelled"), KeyboardInterrupt()])
-def test_nobody_waits_for_the_statements_of_the_others_when_one_is_stopped(
-    make: Callable[[str], Database], stop: BaseException
-) -> None:
-    database = make(LEDGER)
-    running = threading.Event()
-
-    def stop_when_it_runs(done: int, _of: int, _unit: str) -> None:
-        if done == 1:
-            running.set()
-            raise stop
-
-    slow = [total_check(name=f"slow {n}", where="pg_sleep(60) IS NOT NULL") for n in range(2)]
-    totals = [slow[0], total_check(), slow[1]]
-    with pytest.raises(type(stop)):
-        measure(opening(database.reader), totals, 2, a_log(), stop_when_it_runs)
-    assert running.is_set()
-
-
-# --- the snapshot ---------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def a_snapshot(database: Database) -> Iterator[Callable[..., Measures]]:
-    """Measures inside a snapshot that is held meanwhile."""
-    with (
-        connect(database.reader, name="test", access=Access.READ_ONLY, limits=STAGING_LIMITS) as leader,
-        exported_snapshot(leader) as snapshot,
-    ):
-
-        def opened() -> psycopg.Connection:
-            return connect(database.reader, name="test", access=Access.READ_ONLY, limits=STAGING_LIMITS)
-
-        inside = Sessions(opened).inside(snapshot.name)
-        yield lambda *totals: measured(database, *totals, open_session=inside)
-
-
-def test_what_is_written_after_the_snapshot_is_not_measured(make: Callable[[str], Database]) -> None:
-    database = make(LEDGER)
-    with a_snapshot(database) as inside:
-        database.run(
-            "INSERT INTO ledger VALUES (6, 'EUR', 5); DELETE FROM ledger WHERE id = 3;"
-            "UPDATE ledger SET amount = 0 WHERE id = 1; CREATE TABLE later (n int)"
-        )
-        found = inside(total_check(by=BY))
-    assert kinds(found) == {"public.ledger": "table"}
-    assert count_of(found, "public.ledger").rows == 5
-    assert groups_of(found) == {("EUR",): "10.00", ("USD",): "7", (None,): "1", ("NULL",): "None"}
-    now = measured(database, total_check(by=BY))
-    assert (count_of(now, "public.ledger").rows, groups_of(now)[("EUR",)]) == (5, "4.50")
-
-
-@pytest.mark.parametrize(
-    "change", ["TRUNCATE ledger", "ALTER TABLE ledger ALTER amount TYPE text", "DROP TABLE ledger"]
-)
-def test_a_table_that_was_emptied_behind_the_snapshot_is_unknown(make: Callable[[str], Database], change: str) -> None:
-    database = make(LEDGER + "CREATE TABLE calm AS SELECT 1 AS amount;")
-    with a_snapshot(database) as inside:
-        database.run(change)
-        found = inside(total_check(table="calm"), total_check(name="hit", amount="id"))
-    assert count_of(found, "public.ledger").rows is None
-    assert total_of(found, "hit").error
-    if not change.startswith("DROP"):
-        assert "rewritten after the snapshot" in count_of(found, "public.ledger").error
-        assert "public.ledger: truncated or rewritten" in total_of(found, "hit").error
-    assert (count_of(found, "public.calm").rows, groups_of(found)) == (1, {(): "1"})
