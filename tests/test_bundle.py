@@ -7,38 +7,63 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fix_postgres import Database, write_plan
+from fix_postgres import SHOP, Database, drop_database, new_database, write_plan
 
-from drills import events
+from drills.clusters import Cluster
 from drills.errors import EvidenceError
-from drills.journal import read_journal
 from drills.planfile import read_plan
 from drills.records import Record
 from flows.cli import entry
 from flows.rehearsal import rehearse
 from flows.runtime import Drill, Silent, open_drill
 from flows.sweep import sweep
-from reports.bundle import bundle_path, publish
+from reports.bundle import bundle_path, publish, published_at
 from reports.verify import verify
 
 
-@pytest.fixture
-def record(home: Path, shop: Database) -> Record:
-    plan = write_plan(home, shop.plan())
-    return rehearse(open_drill(read_plan(plan), requester=None, home=home, progress=Silent()))
+@dataclass(frozen=True)
+class Run:
+    """One drill that all tests here look at: its record, its working folder, and the role that read the source."""
+
+    record: Record
+    folder: Path
+    reader: str
+
+
+@pytest.fixture(scope="module")
+def run(production: Cluster) -> Iterator[Run]:
+    place = Path(tempfile.mkdtemp(prefix="drillbook-bundle-"))
+    place.chmod(0o755)
+    database = new_database(production, SHOP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOP_PASSWORD", database.environment["SHOP_PASSWORD"])
+        file = read_plan(write_plan(place, database.plan(evidence={"folder": str(place / "evidence")})))
+        drill = open_drill(file, requester=None, home=place, progress=Silent())
+        yield Run(rehearse(drill), drill.folder, database.reader.parts["user"])
+    drop_database(database)
+    shutil.rmtree(place)
 
 
 @pytest.fixture
-def bundle(record: Record) -> Path:
-    return bundle_path(record)
+def record(run: Run) -> Record:
+    return run.record
 
 
-def test_it_lands_by_database_quarter_and_drill_and_holds_everything(bundle: Path, record: Record) -> None:
+@pytest.fixture
+def bundle(run: Run, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(bundle_path(run.record), tmp_path / run.record.drill))
+
+
+def test_it_lands_by_database_quarter_and_drill_and_holds_everything(record: Record) -> None:
+    bundle = bundle_path(record)
     quarter = f"{record.opened.year}Q{(record.opened.month + 2) // 3}"
     assert bundle.parts[-4:] == ("evidence", "shop", quarter, record.drill)
     found = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
@@ -66,10 +91,10 @@ def test_drill_json_is_the_record_and_checks_csv_has_a_line_for_each_check(bundl
     assert {row["round"] for row in rows} == {"after restore"}
 
 
-def test_every_query_is_kept_with_its_role_and_instants(bundle: Path, shop: Database) -> None:
+def test_every_query_is_kept_with_its_role_and_instants(bundle: Path, run: Run) -> None:
     queries = [json.loads(line) for line in (bundle / "queries.jsonl").read_text().splitlines()]
     counted = [query for query in queries if query["sql"] == 'SELECT count(*) FROM ONLY "public"."invoice"']
-    assert [query["role"] for query in counted] == [shop.reader.parts["user"], "drillbook"]
+    assert [query["role"] for query in counted] == [run.reader, "drillbook"]
     assert all(query["started"] <= query["ended"] for query in queries)
 
 
@@ -170,16 +195,18 @@ def test_evidence_that_cannot_be_written_is_kept_and_published_by_a_sweep(home: 
     assert verify(bundle_path(results[0].record)).faults == ()
 
 
-def test_a_bundle_is_never_overwritten(home: Path, bundle: Path, record: Record, tmp_path: Path) -> None:
-    folder = tmp_path / record.drill
-    shutil.copytree(bundle, folder)
-    digest = (bundle / "SHA256SUMS").read_bytes()
+def test_a_bundle_is_never_overwritten(run: Run, bundle: Path) -> None:
+    filed = bundle_path(run.record)
+    digest = (filed / "SHA256SUMS").read_bytes()
     # The same once more is the work of a process that died before it could say that it was done.
-    assert publish(folder, record)[0] == bundle
-    (folder / "raw" / "pg_dump.log").chmod(0o644)
-    (folder / "raw" / "pg_dump.log").write_text("another story")
+    assert publish(bundle, run.record)[0] == filed
+    (bundle / "raw" / "pg_dump.log").chmod(0o644)
+    (bundle / "raw" / "pg_dump.log").write_text("another story")
     with pytest.raises(EvidenceError, match="another bundle"):
-        publish(folder, record)
-    assert (bundle / "SHA256SUMS").read_bytes() == digest
-    assert [path.name for path in bundle.parent.iterdir()] == [record.drill]
-    assert isinstance(read_journal(home / "drills" / record.drill / "journal.jsonl").entries[-1].body, events.Published)
+        publish(bundle, run.record)
+    assert (filed / "SHA256SUMS").read_bytes() == digest
+    assert [path.name for path in filed.parent.iterdir()] == [run.record.drill]
+
+
+def test_the_working_folder_says_where_the_bundle_is(run: Run) -> None:
+    assert published_at(run.folder) == bundle_path(run.record)

@@ -12,7 +12,7 @@ import pytest
 
 from checks.base import Answer, Question, answer, frame, join, shown
 from checks.expectations import expect, read_expectations, write_expectations
-from checks.row_counts import compare_row_counts
+from checks.row_counts import compare_row_counts, emptied
 from checks.tables import compare_tables
 from drills.errors import CheckError, ConnectError
 from drills.records import (
@@ -196,6 +196,11 @@ def test_a_table_that_could_not_be_counted_is_unknown(tmp_path: Path, expected: 
     assert (result.verdict, result.reason) == (Verdict.UNKNOWN, "public.a: could not be counted")
     assert result.lines[0].difference == "not counted: permission denied"
     assert result.difference == "not measured"
+
+
+def test_a_table_is_emptied_when_its_rows_are_gone_and_not_when_nobody_could_count_them() -> None:
+    wanted = counted(a=7, b=7, c=7, d=0, e=None, f=7)
+    assert emptied(wanted, counted(a=0, b=1, c=None, d=0, e=0)) == {"public.a": 7, "public.f": 7}
 
 
 def test_a_wrong_count_outranks_one_that_is_not_known() -> None:

@@ -220,7 +220,7 @@ def test_a_port_that_others_know_is_waited_for_and_not_changed(server: Cluster) 
         squatter.bind(("127.0.0.1", server.port))
         squatter.listen()
         before = server.port
-        with pytest.raises(ClusterError, match="did not start: .*could not create any TCP/IP sockets"):
+        with pytest.raises(ClusterError, match=r"did not start: .*could not create any TCP/IP sockets"):
             server.start(QUICK, deadline=0.5)
     assert server.port == before
     server.start(QUICK)

@@ -159,9 +159,10 @@ def test_libpqs_variables_of_the_person_do_not_change_where_a_session_goes(
     with reading(Address(bare, shop.reader.password)) as connection:
         assert connection.execute("SELECT count(*) FROM invoice").fetchone() == (500,)
         assert connection.info.encoding == "utf-8"
-    with monkeypatch.context() as patch, pytest.raises(ConnectError, match="PGSERVICE is set"):
-        patch.setenv("PGSERVICE", "production")
+    monkeypatch.setenv("PGSERVICE", "production")
+    with pytest.raises(ConnectError, match="PGSERVICE is set"):
         reading(shop.reader)
+    monkeypatch.delenv("PGSERVICE")
 
 
 def test_a_snapshot_is_seen_by_every_session_that_imports_it_whatever_is_written(shop: Database) -> None:

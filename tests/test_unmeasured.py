@@ -21,12 +21,14 @@ from fix_checks import (
     making,
     measured,
     opening,
+    quiet,
     total_check,
     total_of,
 )
 from fix_postgres import Database
 
 from checks.measure import measure
+from checks.sharing import Crew
 from drills.clusters import Cluster
 from drills.errors import ConnectError
 from drills.records import Measures, Verdict
@@ -51,6 +53,12 @@ def test_what_fails_is_unknown_and_the_others_go_on(make: Make, tmp_path: Path) 
         {"name": "no column", "table": "ledger", "amount": "nothing"},
         {"name": "no right", "table": "payroll", "amount": "amount"},
         {"name": "two statements", "table": "ledger; DELETE FROM ledger", "amount": "amount"},
+        {
+            "name": "no condition",
+            "table": "ledger",
+            "amount": "amount",
+            "where": "true UNION SELECT 9, 9, 9, 'numeric'",
+        },
         {"name": "ledger", "table": "ledger", "amount": "amount"},
     ]
     expected = measured(database, *(total_check(**total) for total in wish))
@@ -63,6 +71,7 @@ def test_what_fails_is_unknown_and_the_others_go_on(make: Make, tmp_path: Path) 
     assert "public.payroll" in results["row counts"].reason
     assert "permission denied" in results["no right"].reason
     assert "multiple commands" in results["two statements"].reason
+    assert "syntax error" in results["no condition"].reason
 
 
 def test_a_policy_that_hides_rows_makes_the_table_unknown_and_no_short_count(make: Make) -> None:
@@ -101,10 +110,21 @@ def test_nobody_waits_for_the_statements_of_the_others_when_one_is_stopped(make:
             raise stop
 
     slow = [total_check(name=f"slow {n}", where="pg_sleep(60) IS NOT NULL") for n in range(2)]
-    totals = [slow[0], total_check(), slow[1]]
+    totals, log = [slow[0], total_check(), slow[1]], a_log()
     with pytest.raises(type(stop)):
-        measure(opening(database.reader), totals, 2, a_log(), stop_when_it_runs)
+        measure(opening(database.reader), totals, 2, log, stop_when_it_runs)
     assert running.is_set()
+    assert "slow 1" not in {query.name for query in log.queries}
+
+
+def test_a_session_that_is_lost_between_two_statements_is_an_error_that_says_so(make: Make) -> None:
+    database = make(LEDGER)
+    work: list[Callable[[psycopg.Connection], object]] = [
+        lambda connection: connection.close(),
+        lambda connection: connection.execute("SELECT"),
+    ]
+    with pytest.raises(ConnectError, match="a session was lost while measuring"):
+        Crew(opening(database.reader), work).run(1, quiet, lambda _connection: None)
 
 
 # --- the snapshot ---------------------------------------------------------------------------------------------------
