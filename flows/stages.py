@@ -84,20 +84,33 @@ def look(drill: Drill) -> Server:
             ]
         findings += _look_at_staging(drill, server, staging)
         tools = choose_tools(plan.tools, server.major, source.host)
-        findings.append(
-            Finding(
-                name="tools of the server's version", verdict=Verdict.PASS, found=f"{tools.version} in {tools.folder}"
-            )
-        )
-        room = guard.measure_room(
-            open_place(drill.folder), server.size, makes_copy=staging is None, limit=plan.staging.disk_limit
-        )
-        findings += [guard.judge_room(room), guard.judge_evidence(Path(plan.evidence.folder))]
+        for program in ("pg_restore", *(("initdb", "postgres") if staging is None else ())):
+            tools.program(program)
+        found = f"{tools.version} in {tools.folder}"
+        findings.append(Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found))
+        findings += [*_look_at_room(drill, server), guard.judge_evidence(Path(plan.evidence.folder))]
         findings.append(_hold_database(drill, server, findings))
         drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
         guard.refuse_if_any(findings)
         drill.source, drill.staging, drill.tools, drill.source_server = source, staging, tools, server
     return server
+
+
+def _look_at_room(drill: Drill, server: Server) -> list[Finding]:
+    """Dump and copy may lie on different file systems when servers cannot reach the drill's own folder."""
+    wish = drill.plan.staging
+    copy_place = drill.folder if wish.address else open_place(drill.folder / "staging").parent
+    if copy_place.stat().st_dev == drill.folder.stat().st_dev:
+        makes_copy = wish.address is None
+        return [
+            guard.judge_room(
+                guard.measure_room(drill.folder, server.size, makes_copy=makes_copy, limit=wish.disk_limit)
+            )
+        ]
+    return [
+        guard.judge_room(guard.measure_room(place, server.size, makes_copy=makes_copy, limit=wish.disk_limit))
+        for place, makes_copy in ((drill.folder, False), (copy_place, True))
+    ]
 
 
 def _source_limits(drill: Drill) -> Limits:

@@ -17,12 +17,12 @@ from psycopg import sql
 
 from drills import events
 from drills.addresses import resolve_address
-from drills.clusters import destroy_cluster, processes_using, remove_folder
 from drills.errors import ClusterError, DrillbookError, JournalError
 from drills.fold import fold, outstanding, verdict_if_closed
 from drills.journal import Journal, read_journal
 from drills.locks import Lock, holder
 from drills.records import Problem, Record, Resource, Verdict
+from drills.remains import destroy_cluster, remove_folder
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, session
 from flows.runtime import JOURNAL, LOCK, RESERVE
@@ -55,14 +55,9 @@ def destroy_all(folder: Path, journal: Journal) -> None:
 
 def _destroy(resource: Resource, folder: Path) -> None:
     match resource.kind:
-        case "cluster":
+        case "cluster" | "directory":
             _keep_log(Path(resource.name), folder)
             destroy_cluster(Path(resource.name))
-        case "directory":
-            for process in processes_using(Path(resource.name)):
-                process.kill()
-                process.wait(30)
-            remove_folder(Path(resource.name))
         case "database":
             _drop_database(resource)
         case "lock":

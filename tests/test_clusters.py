@@ -286,9 +286,13 @@ def test_the_password_is_in_no_argument_no_log_and_no_file(server: Cluster) -> N
     assert len(secret) > 20
     assert server.password not in repr(server)
     assert server.password not in repr(server.address())
+    looked_at = 0
     for process in family(server):
-        assert server.password not in " ".join(process.cmdline())
-        assert server.password not in " ".join(process.environ().values())
+        with contextlib.suppress(psutil.NoSuchProcess):  # the session's backend may just have ended
+            said = [*process.cmdline(), *process.environ().values()]
+            assert server.password not in " ".join(said)
+            looked_at += 1
+    assert looked_at > 3
     server.stop()
     files = [path for path in server.folder.rglob("*") if path.is_file()]
     assert len(files) > 100
