@@ -42,7 +42,8 @@ def compare_totals(expected: Total, actual: Total, seconds: float) -> Answer:
         raise CheckError(f"measured by other groups: expected {expected.by}, got {actual.by}")
     # The plan's labels come in at the end only: one of them may read like a column of ours.
     keys = [f"key {number}" for number in range(max(len(expected.by), 1))]
-    rows = [_judge(row, keys) for row in join(_side(expected, EXPECTED, keys), _side(actual, ACTUAL, keys), keys)]
+    joined = join(_side(expected, EXPECTED, keys), _side(actual, ACTUAL, keys), keys)
+    rows = [_judge(row, keys) for row in sorted(joined, key=lambda row: [_as_people_sort(row[key]) for key in keys])]
     labels = _labels(expected.by)
     found = frame(rows, [*labels, *_COLUMNS])
     verdict = Verdict.worst(found[VERDICT])
@@ -56,6 +57,13 @@ def compare_totals(expected: Total, actual: Total, seconds: float) -> Answer:
         verdict, reason = Verdict.UNKNOWN, "no row of the snapshot had an amount: there was nothing to add up"
     wanted, there = _sum(expected), _sum(actual)
     return Answer(verdict, reason, figure(wanted), figure(there), _difference(there, wanted), found, labels, seconds)
+
+
+def _as_people_sort(group: str) -> tuple[bool, int, str]:
+    """Numbers by their size and before texts: 2 comes before 10."""
+    number = group.isascii() and group.isdigit()
+    digits = group.lstrip("0")
+    return (False, len(digits), digits) if number else (True, 0, group)
 
 
 def _side(total: Total, side: str, keys: list[str]) -> pd.DataFrame:

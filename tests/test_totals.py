@@ -62,6 +62,14 @@ def test_equal_totals_pass_to_the_last_digit(side: Total) -> None:
     assert (result.verdict, result.difference) == (Verdict.PASS, "0")
 
 
+def test_groups_stand_in_the_order_in_which_people_count() -> None:
+    groups = ["10", "9", "b", "1" * 5000, "2026-01", "01", "a"]
+    side = total(*((group, 1, 1, "1") for group in groups))
+    found = compared(side, side).frame
+    assert found is not None
+    assert found["currency"].tolist() == ["01", "9", "10", "1" * 5000, "2026-01", "a", "b"]
+
+
 def test_the_scale_of_a_number_and_the_sign_of_zero_are_no_difference() -> None:
     wanted, there = total(("a", 1, 1, "1.50"), ("b", 1, 1, "-0.00")), total(("a", 1, 1, "1.5"), ("b", 1, 1, "0"))
     assert compared(wanted, there).verdict is Verdict.PASS
