@@ -2,22 +2,23 @@
 
 A statement over tables without rows finds no violation in them; that proves nothing. So the tables of the statement are
 looked up first, and where none of them has a row, or it reads no table at all, the verdict is UNKNOWN. So it is where
-the statement found nothing wrong, but one of its tables had rows in the snapshot and has none in the copy.
+the statement found nothing wrong, but one of its tables had rows in the snapshot and has none in the copy. Foreign
+tables count for nothing here: no backup holds their rows, and a statement that reads one is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import pandas as pd
 import psycopg
-from psycopg import sql
 
 from checks.asking import Log, Sample
 from checks.base import ACTUAL, DIFFERENCE, EXACT, EXPECTED, NULL, VERDICT, Answer, frame, named, shown
-from checks.measure import qualified
+from checks.names import identifier, qualified
+from checks.plans import reading_no_foreign_table
 from drills.errors import CheckError
 from drills.plan import InvariantCheck
 from drills.records import LINES_KEPT, Verdict
@@ -26,10 +27,20 @@ NO_ROWS = "no rows"
 _LOCKED = """
 SELECT n.nspname::text, c.relname::text
   FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'f', 'm')
+ WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'm')
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 """
+_PARTITIONS = """
+WITH RECURSIVE part(oid) AS (
+    SELECT l.relation FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind = 'p'
+     WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'
+       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN part ON part.oid = i.inhparent)
+SELECT n.nspname::text, c.relname::text
+  FROM part JOIN pg_class c ON c.oid = part.oid AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+"""Those that hold rows themselves: to ask the partitioned table would be to read its foreign partitions as well."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
 _NUMBERS = {psycopg.adapters.types[name].oid for name in ("int2", "int4", "int8", "numeric", "float4", "float8")}
 _NO_NUMBERS = {"NaN", "Infinity", "-Infinity"}
@@ -49,10 +60,13 @@ def ask_invariant(
         emptied: the tables that have no rows in the copy, with the rows that they had in the snapshot.
 
     Raises:
-        CheckError: it failed, or looked at nothing.
+        CheckError: it failed, looked at nothing, or reads a foreign table.
     """
-    with connection.transaction(force_rollback=True):
-        tables = _tables(check, connection, log)
+    with (
+        connection.transaction(force_rollback=True),
+        reading_no_foreign_table(connection, log, check.name, check.sql) as planned,
+    ):
+        tables = _tables(check, planned, connection, log)
         lost = [qualified(*table) for table in tables if qualified(*table) in emptied]
         if not lost:
             _refuse_looking_at_nothing(check, tables, connection, log)
@@ -125,15 +139,16 @@ def _lines(lines: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     return frame(lines, ["invariant", EXPECTED, ACTUAL, DIFFERENCE, VERDICT])
 
 
-def _tables(check: InvariantCheck, connection: psycopg.Connection, log: Log) -> list[tuple[str, str]]:
+def _tables(
+    check: InvariantCheck, planned: set[tuple[str, str]], connection: psycopg.Connection, log: Log
+) -> list[tuple[str, str]]:
     """Schema and name of every table that the statement reads.
 
     Its plan names those that will be read, and the locks that planning took those which the statement names: the
     planner leaves out a table where a constraint already answers for it.
     """
-    plan = log.ask(connection, f"{check.name}: its plan", f"EXPLAIN (VERBOSE, FORMAT JSON) {check.sql}")
     locked = log.ask(connection, f"{check.name}: its tables", _LOCKED)
-    tables = sorted({*_in_plan(plan[0][0]), *((schema, name) for schema, name in locked)})
+    tables = sorted({*planned, *((schema, name) for schema, name in locked)})
     if not tables:
         raise CheckError(
             "it reads no table that can be seen in its plan", hint="write the tables into the statement itself"
@@ -141,22 +156,13 @@ def _tables(check: InvariantCheck, connection: psycopg.Connection, log: Log) -> 
     return tables
 
 
-def _in_plan(node: object) -> Iterator[tuple[str, str]]:
-    """Every table that a plan (EXPLAIN's JSON) reads."""
-    if isinstance(node, list):
-        for part in node:
-            yield from _in_plan(part)
-    if isinstance(node, dict):
-        if "Relation Name" in node and "Schema" in node:
-            yield str(node["Schema"]), str(node["Relation Name"])
-        yield from _in_plan(list(node.values()))
-
-
 def _refuse_looking_at_nothing(
     check: InvariantCheck, tables: list[tuple[str, str]], connection: psycopg.Connection, log: Log
 ) -> None:
-    for table in tables:
-        statement = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(*table)).as_string()
+    partitions = log.ask(connection, f"{check.name}: its partitions", _PARTITIONS)
+    for table in dict.fromkeys([*tables, *partitions]):
+        # Children and partitions are asked one by one.
+        statement = f"SELECT EXISTS (SELECT FROM ONLY {identifier(*table)})"  # noqa: S608 - quoted
         if log.ask(connection, f"{check.name}: rows to look at", statement)[0][0]:
             return
     have = "has" if len(tables) == 1 else "have"

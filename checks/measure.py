@@ -2,8 +2,9 @@
 
 Owns the SQL that counts and sums. Guarantees that the database does the scanning and only results travel; that a sum of
 money is exact: an amount of a binary float type is an error, since its sum depends on the order of the rows; that a
-table which was truncated or rewritten after the snapshot is an error too, since MVCC does not reach behind that. A
-statement that fails is kept as an error in its place and does not stop the others.
+table which was truncated or rewritten after the snapshot is an error too, since MVCC does not reach behind that; and so
+is a total over a foreign table, whose rows no backup holds. A statement that fails is kept as an error in its place and
+does not stop the others.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from checks.asking import Log, OpenSession
+from checks.names import identifier, qualified
+from checks.plans import reading_no_foreign_table
 from checks.sharing import Advance, Crew
 from drills.errors import CheckError
 from drills.plan import TotalCheck
@@ -46,7 +48,7 @@ SELECT n.nspname::text, c.relname::text
 
 def count_statement(schema: str, table: str) -> str:
     """Rows of one table, its children not counted: each partition counts for itself."""
-    return f"SELECT count(*) FROM ONLY {_identifier(schema, table)}"  # noqa: S608 - quoted
+    return f"SELECT count(*) FROM ONLY {identifier(schema, table)}"  # noqa: S608 - quoted
 
 
 def total_statement(check: TotalCheck) -> str:
@@ -116,10 +118,11 @@ def _counting(log: Log, schema: str, table: str) -> Callable[[psycopg.Connection
 
 def _totalling(log: Log, check: TotalCheck) -> Callable[[psycopg.Connection], Total]:
     def total(connection: psycopg.Connection) -> Total:
-        by = tuple(check.by)
+        by, statement = tuple(check.by), total_statement(check)
         try:
             with savepoint(connection):
-                rows = log.ask(connection, check.name, total_statement(check))
+                with reading_no_foreign_table(connection, log, check.name, statement):
+                    rows = log.ask(connection, check.name, statement)
                 rewritten = _rewritten(log, connection)
             if rewritten:
                 told = f"{check.name}: {', '.join(rewritten)}: {_NOT_AS_OF_THE_SNAPSHOT}"
@@ -164,17 +167,3 @@ def _trusted(count: TableCount, rewritten: set[str]) -> TableCount:
 def savepoint(connection: psycopg.Connection) -> AbstractContextManager[object]:
     """So that one statement's error leaves the snapshot to the others."""
     return connection.transaction()
-
-
-def qualified(schema: str, name: str) -> str:
-    """Schema and name for people, quoted where either needs it: the same on every server, and unambiguous."""
-    return f"{schema}.{name}" if _plain(schema) and _plain(name) else _identifier(schema, name)
-
-
-def _identifier(schema: str, name: str) -> str:
-    return sql.Identifier(schema, name).as_string()
-
-
-def _plain(name: str) -> bool:
-    """Whether a name has nothing that would need quotes; reserved words depend on the server's version, and do not."""
-    return name.isascii() and name.replace("_", "a").isalnum() and name.islower() and not name[0].isdigit()

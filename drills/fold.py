@@ -50,7 +50,7 @@ class _Folding:
 
     marks: dict[str, Mark] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     source: Server | None = None
     snapshot: Snapshot | None = None
     expectations: FileRef | None = None
@@ -74,9 +74,10 @@ class _Folding:
             case events.StageEnded(stage=stage, error=error):
                 self._end_span(stage, entry, error)
             case events.Guarded(findings=findings, source=source):
-                self.findings, self.source = {finding.name: finding for finding in findings}, source
-            case events.Refused(message=message):
+                self.findings, self.source = findings, source
+            case events.Refused(message=message, hint=hint):
                 self.refused = message
+                self.problems.append(Problem(stage="guard", verdict=Verdict.UNKNOWN, message=message, hint=hint))
             case events.Intended(resource=resource):
                 self.made.append(resource)
             case events.Destroyed(resource=resource):
@@ -157,7 +158,7 @@ def fold(reading: Reading) -> Record:
         requester=opened.requester,
         runner=opened.runner,
         software=opened.software,
-        findings=tuple(folding.findings.values()),
+        findings=folding.findings,
         source=folding.source,
         snapshot=folding.snapshot,
         expectations=folding.expectations,
@@ -223,7 +224,11 @@ def _clocks(folding: _Folding) -> tuple[Clock, ...]:
     told = [
         ("declared", "production counts as lost from here on", declared.elapsed),
         ("restore begun", "the restore stage began", restore.begin if restore else None),
-        ("restored", "the last object was in place", _elapsed(folding, "restored")),
+        (
+            "restored",
+            "every object was loaded, and the server restarted as production runs",
+            _elapsed(folding, "restored"),
+        ),
         (
             "accepting connections",
             "the restored copy answered its first query",
@@ -275,12 +280,15 @@ def _objectives(plan: dict[str, object], folding: _Folding, clocks: tuple[Clock,
                 "from the fault to the first commit acknowledged again",
             )
         lost = None if outage is None else outage.rpo_seconds
-        yield _objective(
+        objective = _objective(
             f"RPO of {planned['name']}",
             planned["rpo"],
             lost,
             "age at the fault of the oldest acknowledged commit that was lost",
         )
+        # A commit that was lost after the recovery has no age at the fault, and is lost all the same.
+        failed = outage is not None and outage.lost > 0 and outage.verdict is Verdict.FAIL
+        yield objective.model_copy(update={"verdict": Verdict.FAIL}) if failed else objective
 
 
 def _planned_outages(plan: dict[str, object]) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -110,6 +111,7 @@ def _prepare(parent: int, sign: signal.Signals, mask: Iterable[int]) -> Callable
 
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its environment may hold a password
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, int(sign), 0, 0, 0)
             if os.getppid() != parent:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from drills.records import Provenance
 
-_ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
-"""Set inside git's own hooks; they would point at another repository than the plan's."""
+_NEEDED = ("PATH", "HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+"""All that git is told: no secret of a plan, and no GIT_DIR of a hook, which would point at another repository."""
 
 _GIT = ("git", "--no-optional-locks", "--literal-pathspecs")
 """Whichever git the person uses."""
@@ -53,7 +53,7 @@ def _git(path: Path, *arguments: str) -> str | None:
             errors="replace",
             timeout=30,
             check=False,
-            env={name: value for name, value in os.environ.items() if name not in _ELSEWHERE},
+            env={name: os.environ[name] for name in _NEEDED if name in os.environ},
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

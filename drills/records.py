@@ -382,6 +382,8 @@ class Resource(Model):
     """Where the database is: an address or a reference to one, never a secret."""
     password: str = ""
     """The reference, never the secret."""
+    system_identifier: str = ""
+    """Of the server that the database is on: an address may lead elsewhere by the time it is dropped."""
 
 
 class Problem(Model):

@@ -45,6 +45,15 @@ _CANCEL_AGAIN = 0.5
 """Seconds."""
 
 
+_KEEPALIVE = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""A network that died is noticed within a minute; without this it may take hours."""
+
+
 class Access(Enum):
     """What a session may do."""
 
@@ -96,8 +105,7 @@ def connect(address: Address, *, name: str, access: Access, limits: Limits) -> p
     wanted = {"connect_timeout": str(CONNECT_TIMEOUT), **address.parts, "application_name": name[:63]}
     try:
         connection = psycopg.connect(
-            **{**instead_of_environment(), **wanted},  # type: ignore[arg-type]
-            password=address.password,
+            **{**instead_of_environment(), **_KEEPALIVE, **wanted, "password": address.password},  # type: ignore[arg-type]
             autocommit=True,
         )
     except psycopg.Error as error:

@@ -16,7 +16,7 @@ from psycopg import sql
 from drills import guard
 from drills.addresses import Address
 from drills.clusters import QUARANTINE, SUPERUSER, Cluster
-from drills.errors import ClusterError
+from drills.errors import ClusterError, GuardError
 from drills.records import Server, Surroundings
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 
@@ -33,6 +33,8 @@ THROW_AWAY = {
 """While a copy is loaded: if the machine dies meanwhile, the copy is thrown away anyway."""
 LIKE_PRODUCTION = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "wal_level": "replica"}
 """How the copy runs when it is to survive something."""
+_NAME_LENGTH = 63
+"""PostgreSQL cuts longer names."""
 _SIZE_EVERY = 1.0
 """Seconds between two looks at the size of a copy."""
 
@@ -94,15 +96,40 @@ def run_like_production(cluster: Cluster) -> None:
     cluster.start(LIKE_PRODUCTION)
 
 
-def make_database(staging: Address, database: str, around: Surroundings, name: str) -> Address:
-    """A database of the drill's own on a staging server that is there already."""
+def database_name(drill: str) -> str:
+    """What the copy of this drill is called on a given server; what tells drills apart comes first, and is not cut."""
+    _, stamp, *name, suffix = drill.lower().split("-")
+    return "_".join(["dr", stamp, suffix, *name])[:_NAME_LENGTH]
+
+
+def make_database(
+    staging: Address, database: str, around: Surroundings, name: str, *, source: Server, seen: Server
+) -> Address:
+    """A database of the drill's own on a staging server that is there already.
+
+    The session that makes it asks first where it is: between the guard and now, a name may have come to lead elsewhere.
+    The address that is returned leads to that very host.
+
+    Raises:
+        GuardError: this is production, another version, or another server than the guard saw.
+    """
     with session(staging, name=name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
+        there = describe(connection, staging)
+        guard.refuse_if_any([guard.judge_separation(source, there), guard.judge_versions(source, there)])
+        if there.system_identifier != seen.system_identifier:
+            raise GuardError(
+                f"the staging address leads to another server than the guard saw: expected system identifier"
+                f" {seen.system_identifier}, got {there.system_identifier}",
+                hint="a failover or a change of DNS happened meanwhile; run the drill again",
+            )
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
                 sql.Identifier(database), around.encoding, around.collate, around.ctype
             )
         )
-    return staging.to(database)
+        info = connection.info
+        reached = {"host": info.host, "port": str(info.port)} | ({"hostaddr": info.hostaddr} if info.hostaddr else {})
+    return Address({**staging.parts, **reached, "dbname": database}, staging.password)
 
 
 @contextmanager

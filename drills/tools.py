@@ -42,7 +42,9 @@ class Tools:
         folder = folder.expanduser().absolute()
         program = folder / "pg_dump"
         try:
-            said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
+            said = subprocess.run(
+                [program, "--version"], capture_output=True, text=True, timeout=30, check=True, env={"LC_ALL": "C"}
+            ).stdout
         except (OSError, subprocess.SubprocessError) as error:
             raise ToolError(
                 f"no usable pg_dump in {folder}: {error}",

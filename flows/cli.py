@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,27 +62,17 @@ def demo(
         console.print(text, highlight=False)
 
     place = home()
-    if no_prefect:
-        with bank(place, scale, say) as production:
-            say("the bank is open: pgbench writes to it for as long as the drill lasts")
-            code = _run(
-                PLAN,
-                None,
-                as_json=as_json,
-                no_prefect=True,
-                after=lambda: say(f"meanwhile production committed {production.committed():,} transactions"),
-            )
-    else:
-        # The server takes as long to start as the bank takes to load, so they start together.
-        with prefect_server(place), bank(place, scale, say) as production:
-            say("the bank is open: pgbench writes to it for as long as the drill lasts")
-            code = _run(
-                PLAN,
-                None,
-                as_json=as_json,
-                no_prefect=False,
-                after=lambda: say(f"meanwhile production committed {production.committed():,} transactions"),
-            )
+    # The server takes as long to start as the bank takes to load, so they start together.
+    server = nullcontext() if no_prefect else prefect_server(place)
+    with server, bank(place, scale, say) as production:
+        say("the bank is open: pgbench writes to it for as long as the drill lasts")
+        code = _run(
+            PLAN,
+            None,
+            as_json=as_json,
+            no_prefect=no_prefect,
+            after=lambda: say(f"meanwhile production committed {production.committed():,} transactions"),
+        )
     raise typer.Exit(code)
 
 
@@ -103,8 +94,6 @@ def _run(
     file = read_plan(plan)
     console = Console()
     display = Display(console)
-    # Ctrl-C and a polite kill are the same wish.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     launch = in_this_process if no_prefect else in_prefect
     if as_json:
         record = launch(file, requester, Silent())
@@ -219,14 +208,23 @@ def sweep() -> None:
         where = f": {bundle_path(swept.record)}" if swept.record else ""
         typer.echo(f"{swept.drill} {swept.what}{where}{': ' + swept.error if swept.error else ''}")
         failed += bool(swept.error)
-        left += bool(swept.record and swept.record.left)
+        for resource in swept.record.left if swept.record else ():
+            left += 1
+            typer.echo(f"  left behind: {resource.kind} {resource.name}", err=True)
+        for problem in swept.record.problems if swept.record and swept.record.left else ():
+            typer.echo(f"  {problem.message}\n  HINT: {problem.hint}", err=True)
     if failed or left:
         typer.echo("not everything could be swept; see above", err=True)
         raise typer.Exit(FAILED)
 
 
 def main() -> None:
-    """The entry point: errors become one clear message and an exit code."""
+    """The entry point: errors become one clear message and an exit code.
+
+    Ctrl-C, a polite kill and a closed terminal are the same wish.
+    """
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, signal.default_int_handler)
     sys.exit(entry(sys.argv[1:]))
 
 
@@ -242,6 +240,11 @@ def entry(arguments: list[str]) -> int:
     except DrillbookError as error:
         typer.echo(f"drillbook: {error}", err=True)
         return REFUSED if isinstance(error, RefusedError) else NOT_KNOWN
+    except Exception as error:  # noqa: BLE001 - an error nobody thought of is no verdict
+        from drills.secrets import VAULT  # noqa: PLC0415
+
+        typer.echo(f"drillbook: {VAULT.redact(f'{type(error).__name__}: {error}')}", err=True)
+        return NOT_KNOWN
     if result == _STOPPED:
         typer.echo("interrupted", err=True)
         return INTERRUPTED

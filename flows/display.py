@@ -29,9 +29,9 @@ class Display:
         self._begun = time.monotonic()
         self._live = Progress(
             SpinnerColumn(finished_text=" "),
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<28}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[told]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -65,7 +65,7 @@ class Display:
 
     def ended(self, name: str, error: str) -> None:
         """A stage ended."""
-        told = f"[red]{error.splitlines()[0][:100]}[/red]" if error else "done"
+        told = f"failed: {error.splitlines()[0][:100]}" if error else "done"
         if self._task is not None:
             self._live.update(self._task, total=1, completed=1, told=told)
             self._task = None

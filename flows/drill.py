@@ -6,9 +6,12 @@ and shows; evidence and cleanup rest on the journal alone. Flow parameters hold 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
@@ -19,21 +22,26 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from drills.errors import ConnectError, EvidenceError
+from drills.errors import ConnectError
 from drills.planfile import read_plan
 from drills.records import Verdict
 from flows.rehearsal import rehearse
 from flows.runtime import Drill, Progress, Silent, open_drill
 from flows.settings import home
+from flows.stages import look
 from reports.bundle import bundle_path
 from reports.summary import markdown
 
 SHOWN: ContextVar[Progress] = ContextVar("SHOWN", default=Silent())  # noqa: B039 - it holds nothing
 """Who is shown the progress beside Prefect: the terminal of whoever runs the flow there."""
 
-_RETRIED: dict[str, type[Exception]] = {"look": ConnectError, "_report": EvidenceError}
-"""Where a retry is safe, and after which error: looking changes nothing, and a bundle is written whole or not at all.
-A backup or a restore that failed is a finding, and trying again until it works would hide it."""
+
+_PATIENCE = 5.0
+"""Seconds that a finished drill waits for Prefect to hear of it."""
+
+
+class NotPassedError(Exception):
+    """The drill ended, and did not pass. Prefect wants an exception where a flow did not complete."""
 
 
 @flow(name="drill", validate_parameters=True)
@@ -48,28 +56,28 @@ def drill(plan: Path, requester: str | None = None) -> State[Any]:
     shown = _InPrefect(SHOWN.get(), stages=5 + 2 * len(file.plan.outages))
     opened = open_drill(file, requester=requester, home=home(), progress=shown, scheduler=str(flow_run.id))
     record = rehearse(opened, as_task)
-    create_markdown_artifact(
-        key="drill-report",
-        markdown=markdown(record, bundle_path(record)),
-        description=f"{record.verdict}: {record.drill}",
-    )
-    state = Completed if record.verdict is Verdict.PASS else Failed
-    return state(
-        name=record.verdict.value,
-        message=f"{record.verdict}: {record.drill}",
-        data={"drill": record.drill, "verdict": record.verdict.value},
-    )
+    shown.finish()
+    with suppress(Exception):  # a view; the evidence is filed
+        told = f"{record.verdict}: {record.drill}"
+        create_markdown_artifact(key="drill-report", markdown=markdown(record, bundle_path(record)), description=told)
+    if record.verdict is Verdict.PASS:
+        return Completed(name="PASS", message=f"PASS: {record.drill}", data={"drill": record.drill})
+    message = f"{record.verdict}: {record.drill}: {'; '.join(record.reasons)}"
+    return Failed(name=record.verdict.value, message=message, data=NotPassedError(message))
 
 
 def as_task(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:  # noqa: ANN401 - as the stage
-    """Run a stage as a task. Its values are closed over, so that Prefect neither stores nor looks into them."""
-    retried = _RETRIED.get(stage.__name__)
+    """Run a stage as a task. Its values are closed over, so that Prefect neither stores nor looks into them.
+
+    Only looking is tried again, since it changes nothing. A backup or a restore that failed is a finding, and trying
+    again until it works would hide it.
+    """
 
     @task(
-        name=stage.__name__.strip("_").replace("_", " "),
-        retries=2 if retried else 0,
+        name=stage.__name__.replace("_", " "),
+        retries=2 if stage is look else 0,
         retry_delay_seconds=2,
-        retry_condition_fn=lambda _task, _run, state: retried is not None and isinstance(state.data, retried),
+        retry_condition_fn=_may_be_passing,
         cache_policy=NO_CACHE,
         persist_result=False,
     )
@@ -79,13 +87,38 @@ def as_task(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:  #
     return run()
 
 
+def _may_be_passing(_task: object, _run: object, state: State[Any]) -> bool:
+    """A server that is not reached may be there in a moment. A wrong password stays wrong, and locks accounts."""
+    error = state.data
+    passing = ("Connection refused", "timeout", "starting up", "not resolve")
+    return isinstance(error, ConnectError) and any(sign in error.message for sign in passing)
+
+
 class _InPrefect:
-    """Progress as a Prefect artifact, and to whoever else is shown it."""
+    """Progress as a Prefect artifact, and to whoever else is shown it.
+
+    The API is asked in a thread of its own: a server that is slow or gone neither delays the drill, whose clocks run,
+    nor ends it.
+    """
 
     def __init__(self, beside: Progress, stages: int) -> None:
         self._beside, self._stages, self._done = beside, stages, 0
-        created = create_progress_artifact(progress=0.0, key="drill-progress", description="opened")
-        self._artifact: UUID = created if isinstance(created, UUID) else UUID(str(created))
+        self._news: SimpleQueue[tuple[float, str] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=copy_context().run, args=(self._tell,), name="progress", daemon=True)
+        self._thread.start()
+
+    def _tell(self) -> None:
+        with suppress(Exception):
+            created = create_progress_artifact(progress=0.0, key="drill-progress", description="opened")
+            artifact = created if isinstance(created, UUID) else UUID(str(created))
+            while (news := self._news.get()) is not None:
+                update_progress_artifact(artifact, progress=news[0], description=news[1])
+
+    def finish(self) -> None:
+        """Say that it is over, and wait a moment for that to be heard."""
+        self._news.put((100.0, "ended"))
+        self._news.put(None)
+        self._thread.join(_PATIENCE)
 
     def opened(self, drill: str) -> None:
         """A drill of this id begins."""
@@ -93,8 +126,8 @@ class _InPrefect:
 
     def stage(self, name: str) -> None:
         """A stage begins."""
+        self._news.put((min(99.0, 100 * self._done / self._stages), name))
         self._beside.stage(name)
-        update_progress_artifact(self._artifact, progress=min(99.0, 100 * self._done / self._stages), description=name)
 
     def advance(self, done: int, total: int | None, unit: str) -> None:
         """Too often for an API; the terminal shows it."""
@@ -104,5 +137,3 @@ class _InPrefect:
         """A stage ended."""
         self._done += 1
         self._beside.ended(name, error)
-        if name == "report":
-            update_progress_artifact(self._artifact, progress=100.0, description="ended")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from drills.errors import DrillbookError, UnforeseenError
+from drills.errors import DrillbookError, EvidenceError, UnforeseenError
 from drills.planfile import PlanFile
 from drills.records import Record
 from flows.index import drill_named
 from flows.rehearsal import rehearse
-from flows.runtime import Progress, open_drill
+from flows.runtime import Progress, open_drill, requester_of
 from flows.server import prefect_server, wait_until_ready
-from flows.settings import home
+from flows.settings import drills_folder, home
+from reports.bundle import published_at
 
 
 class _Noting:
@@ -35,10 +37,24 @@ def in_this_process(file: PlanFile, requester: str | None, progress: Progress) -
         RefusedError: it could not even be opened.
     """
     drill = open_drill(file, requester=requester, home=home(), progress=progress)
-    try:
-        return rehearse(drill)
-    except KeyboardInterrupt:
-        return drill_named(drill.id)
+    with contextlib.suppress(KeyboardInterrupt):
+        rehearse(drill)
+    return _filed(drill.id)
+
+
+def _filed(drill: str) -> Record:
+    """The record of a drill that is over. It counts only once its evidence is filed.
+
+    Raises:
+        EvidenceError: it is not.
+    """
+    folder = drills_folder(home()) / drill
+    if published_at(folder) is None:
+        raise EvidenceError(
+            f"the drill {drill} has ended, and its evidence is not filed",
+            hint=f"everything is kept in {folder}; mend the cause, then run `drillbook sweep`",
+        )
+    return drill_named(drill)
 
 
 def in_prefect(file: PlanFile, requester: str | None, progress: Progress) -> Record:
@@ -47,6 +63,7 @@ def in_prefect(file: PlanFile, requester: str | None, progress: Progress) -> Rec
     Raises:
         DrillbookError: it could not be opened, or Prefect cannot be reached.
     """
+    requester_of(file.plan, requester)  # before anybody waits for a server
     noting = _Noting(progress)
     with prefect_server(home()):
         progress.stage("Prefect server")
@@ -66,7 +83,7 @@ def in_prefect(file: PlanFile, requester: str | None, progress: Progress) -> Rec
             SHOWN.reset(token)
             APILogWorker.drain_all(timeout=5)  # while the server is still there
     if noting.drill:
-        return drill_named(noting.drill)
+        return _filed(noting.drill)
     error = state.data if state is not None else KeyboardInterrupt()
     if isinstance(error, (DrillbookError, KeyboardInterrupt)):
         raise error

@@ -7,7 +7,11 @@ destroyed, closed, judged and filed, whatever ended it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, Protocol
 
 from drills import events
@@ -18,6 +22,9 @@ from drills.secrets import VAULT
 from flows import stages
 from flows.runtime import Drill
 from flows.sweep import close, destroy_all
+
+_PATIENCE = 3
+"""How often somebody has to ask before a clean-up is broken off."""
 
 
 class Step(Protocol):
@@ -50,6 +57,7 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
         EvidenceError: the bundle could not be written.
         BaseException: what stopped the drill from outside, after 6 and 7.
     """
+    stop: BaseException | None = None
     try:
         server = step(stages.look, drill)
         backup, expectations = step(stages.back_up, drill, server)
@@ -60,39 +68,61 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
             step(stages.check, drill, server, expectations, after_outage(outage.name))
     except DrillbookError as error:
         _note(drill, error)
-    except BaseException as stop:
-        drill.journal.append(events.Interrupted(reason=f"stopped by {type(stop).__name__}"))
-        _end(drill, step)
-        raise
-    return _end(drill, step)
+    except Exception as error:  # noqa: BLE001 - such as a Prefect server that went away; the drill testifies
+        _note(drill, UnforeseenError(VAULT.redact(f"{type(error).__name__}: {error}")), stage="between the stages")
+    except BaseException as found:  # noqa: BLE001 - raised again below
+        stop = found
+    with undisturbed():
+        record = _end(drill, stop)
+    if stop is not None:
+        raise stop
+    return record
 
 
-def _note(drill: Drill, error: DrillbookError) -> None:
-    """What no stage could say: that the journal was full, or that the guard refused and nobody asks it again."""
-    if isinstance(error, JournalError):
-        drill.problem("journal", Verdict.UNKNOWN, error)
+def _note(drill: Drill, error: DrillbookError, stage: str = "") -> None:
+    """What no stage could say: that the guard refused and nobody asks it again, or that the journal was full."""
+    with contextlib.suppress(JournalError):
+        if stage or isinstance(error, JournalError):
+            drill.problem(stage or "journal", Verdict.UNKNOWN, error)
+        elif not drill.begun and not isinstance(error, UnforeseenError):
+            drill.say(events.Refused(message=VAULT.redact(error.message), hint=VAULT.redact(error.hint)))
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C and a polite kill wait: what is being cleaned up is what they want. The third one is taken at its word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    begun = any(
-        isinstance(entry.body, events.Guarded) and not _against(entry.body) for entry in drill.reading().entries
-    )
-    if not begun and not isinstance(error, UnforeseenError):
-        drill.journal.append(events.Refused(message=VAULT.redact(error.message), hint=VAULT.redact(error.hint)))
+    asked = 0
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked >= _PATIENCE:
+            signal.default_int_handler(number, frame)
+
+    before = {sign: signal.signal(sign, wait) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
-def _against(guarded: events.Guarded) -> bool:
-    return any(finding.verdict is Verdict.FAIL for finding in guarded.findings)
-
-
-def _end(drill: Drill, step: Step) -> Record:
-    """Destroy, close, file, let go."""
+def _end(drill: Drill, stop: BaseException | None) -> Record:
+    """Destroy, close, file, let go. No step of it goes through Prefect, which may be what is down."""
     drill.give_up_reserve()
     try:
-        step(_destroy, drill)
-        record: Record = step(_report, drill)
+        if stop is not None:
+            with contextlib.suppress(JournalError):
+                drill.say(events.Interrupted(reason=f"stopped by {type(stop).__name__}"))
+        with contextlib.suppress(DrillbookError):  # it is in the journal, and a sweep tries again
+            _destroy(drill)
+        return _report(drill)
     finally:
         drill.journal.close()
         drill.lock.release()
-    return record
 
 
 def _destroy(drill: Drill) -> None:
@@ -100,7 +130,7 @@ def _destroy(drill: Drill) -> None:
         if drill.database_lock is not None:
             drill.database_lock.release()
         destroy_all(drill.folder, drill.journal)
-        if drill.cluster is not None:
+        if drill.cluster is not None and not drill.cluster.running:
             drill.cluster.reap()
 
 

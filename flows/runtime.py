@@ -13,7 +13,7 @@ import platform
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -75,6 +75,33 @@ class Progress(Protocol):
         ...
 
 
+class Shielded:
+    """Progress that cannot harm: whatever goes wrong while something is shown, the drill goes on."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+
+    def opened(self, drill: str) -> None:
+        """A drill of this id begins."""
+        with suppress(Exception):
+            self._shown.opened(drill)
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        with suppress(Exception):
+            self._shown.stage(name)
+
+    def advance(self, done: int, total: int | None, unit: str) -> None:
+        """The stage is this far."""
+        with suppress(Exception):
+            self._shown.advance(done, total, unit)
+
+    def ended(self, name: str, error: str) -> None:
+        """A stage ended."""
+        with suppress(Exception):
+            self._shown.ended(name, error)
+
+
 class Silent:
     """Nobody looks."""
 
@@ -105,6 +132,9 @@ class Drill:
     source: Address | None = None
     source_server: Server | None = None
     staging: Address | None = None
+    staging_server: Server | None = None
+    begun: bool = False
+    """Whether the guard has let it begin."""
     tools: Tools | None = None
     cluster: Cluster | None = None
     copy: Address | None = None
@@ -188,27 +218,9 @@ def open_drill(file: PlanFile, *, requester: str | None, home: Path, progress: P
         JournalError: the journal cannot be written.
     """
     plan = file.plan
-    asked = requester or plan.requester
-    if not asked:
-        raise RefusedError(
-            "no requester: expected a name on the command line or in the plan, got neither",
-            hint="drillbook run PLAN --requester NAME",
-        )
+    asked = requester_of(plan, requester)
     identity = f"DR-{utc_now():%Y%m%dT%H%M%SZ}-{plan.database}-{secrets.token_hex(2)}"
-    folder = drills_folder(home) / identity
-    try:
-        folder.mkdir(parents=True, mode=0o711)
-        (folder / "raw").mkdir(mode=0o700)
-        (folder / RESERVE).write_bytes(bytes(_RESERVED))
-    except OSError as error:
-        raise RefusedError(
-            f"the working folder {folder} cannot be made: {error.strerror}",
-            hint="set DRILLBOOK_HOME to a folder that can be written to",
-        ) from None
-    lock = Lock.take(folder / LOCK, f"pid {os.getpid()}")
-    if lock is None:
-        raise RefusedError(f"somebody else holds {folder}", hint="run it again")
-    (folder / PLAN).write_bytes(file.text)
+    folder, lock = _make_folder(drills_folder(home) / identity, file.text)
     journal = Journal.create(folder / JOURNAL)
     journal.append(
         events.Opened(
@@ -221,8 +233,48 @@ def open_drill(file: PlanFile, *, requester: str | None, home: Path, progress: P
             software=_software(),
         )
     )
-    progress.opened(identity)
-    return Drill(identity, plan, home, folder, journal, lock, progress)
+    shown = Shielded(progress)
+    shown.opened(identity)
+    return Drill(identity, plan, home, folder, journal, lock, shown)
+
+
+def requester_of(plan: Plan, named: str | None) -> str:
+    """Who asks for this drill.
+
+    Raises:
+        RefusedError: nobody does.
+    """
+    asked = named or plan.requester
+    if not asked:
+        raise RefusedError(
+            "no requester: expected a name on the command line or in the plan, got neither",
+            hint="drillbook run PLAN --requester NAME",
+        )
+    return asked
+
+
+def _make_folder(folder: Path, plan: bytes) -> tuple[Path, Lock]:
+    """The folder of a drill, with its lock held before anybody who sweeps can see it."""
+    opening = folder.with_name(f".opening-{folder.name}")
+    try:
+        opening.mkdir(parents=True, mode=0o711)
+        for name in ("raw", "reconcile"):
+            (opening / name).mkdir(mode=0o700)
+        for name in ("expectations.json", "queries.jsonl"):
+            (opening / name).touch(mode=0o600)  # they hold production's figures
+        (opening / RESERVE).write_bytes(bytes(_RESERVED))
+        (opening / PLAN).write_bytes(plan)
+        lock = Lock.take(opening / LOCK, f"pid {os.getpid()}")
+        if lock is None:
+            raise RefusedError(f"somebody else holds {opening}", hint="run it again")
+        opening.rename(folder)
+    except OSError as error:
+        raise RefusedError(
+            f"the working folder {folder} cannot be made: {error.strerror}",
+            hint="set DRILLBOOK_HOME to a folder that can be written to",
+        ) from None
+    lock.path = folder / LOCK
+    return folder, lock
 
 
 def _account() -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from drills.errors import ToolError
-from drills.processes import spawn, stop_process
+from drills.processes import plain_environment, spawn, stop_process
 from flows.settings import quiet_prefect
 
 API_URL = "PREFECT_API_URL"
@@ -56,8 +56,11 @@ def prefect_server(home: Path) -> Iterator[None]:
         "--lifespan",
         "on",
     ]
+    # No secret of a plan is for this server: it gets Prefect's settings, and what every child gets.
     environment = {
-        **os.environ,
+        **plain_environment(
+            {name: value for name, value in os.environ.items() if name.startswith(("PREFECT_", "DO_NOT"))}
+        ),
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",

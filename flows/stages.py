@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +54,7 @@ from drills.sessions import (
 )
 from drills.staging import (
     LIKE_PRODUCTION,
+    database_name,
     look_at_surroundings,
     make_database,
     prepare_cluster,
@@ -93,23 +95,25 @@ def look(drill: Drill) -> Server:
         drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
         guard.refuse_if_any(findings)
         drill.source, drill.staging, drill.tools, drill.source_server = source, staging, tools, server
+        drill.begun = True
     return server
 
 
 def _look_at_room(drill: Drill, server: Server) -> list[Finding]:
     """Dump and copy may lie on different file systems when servers cannot reach the drill's own folder."""
     wish = drill.plan.staging
-    copy_place = drill.folder if wish.address else open_place(drill.folder / "staging").parent
+    if wish.address is not None:
+        unseen = "not looked at: the disk of a staging server that is there already cannot be seen from here"
+        dump = guard.judge_room(guard.measure_room(drill.folder, server.size, makes_copy=False, limit=None))
+        return [dump, Finding(name="room for the copy", verdict=Verdict.UNKNOWN, found=unseen)]
+    copy_place = open_place(drill.folder / "staging").parent
     if copy_place.stat().st_dev == drill.folder.stat().st_dev:
-        makes_copy = wish.address is None
-        return [
-            guard.judge_room(
-                guard.measure_room(drill.folder, server.size, makes_copy=makes_copy, limit=wish.disk_limit)
-            )
-        ]
+        places = [(drill.folder, True)]
+    else:
+        places = [(drill.folder, False), (copy_place, True)]
     return [
         guard.judge_room(guard.measure_room(place, server.size, makes_copy=makes_copy, limit=wish.disk_limit))
-        for place, makes_copy in ((drill.folder, False), (copy_place, True))
+        for place, makes_copy in places
     ]
 
 
@@ -127,7 +131,7 @@ def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> l
             )
         ]
     with session(staging, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
-        there = describe(connection, staging)
+        there = drill.staging_server = describe(connection, staging)
         row = connection.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
     able = row is not None and bool(row[0])
     return [
@@ -145,7 +149,7 @@ def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> l
 def _hold_database(drill: Drill, server: Server, findings: list[Finding]) -> Finding:
     """Take the lock on the database, the last thing that can go wrong. Its file is the drill's first effect."""
     name = "no other drill on this machine"
-    path = drill.home / "locks" / f"{server.system_identifier}-{server.database}.lock"
+    path = drill.home / "locks" / f"{server.system_identifier}-{file_name(server.database)}.lock"
     if any(finding.verdict is Verdict.FAIL for finding in findings):
         return Finding(name=name, verdict=Verdict.UNKNOWN, found="not looked at: the drill is refused already")
     drill.intend("lock", str(path))
@@ -172,11 +176,10 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
         source = given(drill.source)
         drill.intend("directory", str(drill.folder / "dump"))
         leader_limits = Limits(drill.plan.recovery.backup_timeout, drill.plan.source.lock_timeout)
-        with (
-            session(source, name=drill.name, access=Access.READ_ONLY, limits=leader_limits) as leader,
-            exported_snapshot(leader) as snapshot,
-        ):
+        with ExitStack() as held:
+            leader = held.enter_context(session(source, name=drill.name, access=Access.READ_ONLY, limits=leader_limits))
             _refuse_another_server(server, describe(leader, source))
+            snapshot = held.enter_context(exported_snapshot(leader))
             drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
             log = Log(server.role, f"{server.system_identifier}/{server.database}")
             sessions = Sessions(
@@ -215,8 +218,8 @@ def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
     Raises:
         DrillbookError: there is no copy to look at.
     """
+    drill.say(events.LossDeclared())
     with drill.stage("restore", Verdict.FAIL):
-        drill.journal.append(events.LossDeclared())
         begun = time.monotonic()
         around = given(backup.surroundings)
         target = _make_staging(drill, server, around)
@@ -226,7 +229,7 @@ def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
         with size_watch(target, copy.parts["dbname"], drill.name, tell) as look_at_size:
             workspace = _workspace(drill, lambda _done, _total, _unit: look_at_size())
             done = _method(drill).restore(backup, target, owned=owned, workspace=workspace)
-        if owned and drill.plan.outages:
+        if owned:
             run_like_production(given(drill.cluster))
         _check_log(drill, done.log)
         with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
@@ -239,18 +242,18 @@ def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
             seconds=round(time.monotonic() - begun, 6),
             deviations=(*done.deviations, *_tablespaces_left_out(around)),
         )
-        drill.journal.append(events.Restored(copy_of_it=copied))
-        drill.journal.append(events.Accepting())
+        drill.say(events.Restored(copy_of_it=copied))
+        drill.say(events.Accepting())
     return copied
 
 
 def _make_staging(drill: Drill, server: Server, around: Surroundings) -> Address:
     """A cluster of the drill's own, or a database of its own on the staging server of the plan."""
     if drill.staging is not None:
-        database = drill.id.lower().replace("-", "_")
-        wish = drill.plan.staging
-        drill.intend("database", database, address=wish.address or "", password=wish.password or "")
-        return make_database(drill.staging, database, around, drill.name)
+        database, wish, seen = database_name(drill.id), drill.plan.staging, given(drill.staging_server)
+        where = {"address": wish.address or "", "password": wish.password or ""}
+        drill.intend("database", database, **where, system_identifier=seen.system_identifier)
+        return make_database(drill.staging, database, around, drill.name, source=server, seen=seen)
     folder = open_place(drill.folder / "staging")
     drill.intend("cluster", str(folder))
     drill.cluster = make_cluster(folder, given(drill.tools))

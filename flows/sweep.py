@@ -7,8 +7,10 @@ destroyed that was not looked for afterwards.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +23,12 @@ from drills.errors import ClusterError, DrillbookError, JournalError
 from drills.fold import fold, outstanding, verdict_if_closed
 from drills.journal import Journal, read_journal
 from drills.locks import Lock, holder
+from drills.places import open_place
 from drills.records import Problem, Record, Resource, Verdict
 from drills.remains import destroy_cluster, remove_folder
 from drills.secrets import VAULT
-from drills.sessions import STAGING_LIMITS, Access, session
+from drills.sessions import STAGING_LIMITS, Access, describe, session
+from drills.staging import database_name
 from flows.runtime import JOURNAL, LOCK, RESERVE
 from flows.settings import drills_folder
 from reports.bundle import publish
@@ -35,8 +39,10 @@ _EVIDENCE = ("raw", "reconcile", "expectations.json", "queries.jsonl", "plan.yam
 
 def destroy_all(folder: Path, journal: Journal) -> None:
     """Destroy what the journal says is there, newest first. A failure is kept as a problem and the rest goes on."""
+    broken: JournalError | None = None
     for resource in outstanding(read_journal(folder / JOURNAL).entries):
         try:
+            _refuse_foreign(resource, folder)
             _destroy(resource, folder)
         except (DrillbookError, OSError, psycopg.Error) as error:
             message = VAULT.redact(
@@ -48,9 +54,35 @@ def destroy_all(folder: Path, journal: Journal) -> None:
                 else f"remove the {resource.kind} {resource.name} by hand, then sweep"
             )
             problem = Problem(stage="destroy", verdict=Verdict.UNKNOWN, message=message, hint=VAULT.redact(hint))
-            journal.append(events.Failed(problem=problem))
+            said: events.Event = events.Failed(problem=problem)
         else:
-            journal.append(events.Destroyed(resource=resource))
+            said = events.Destroyed(resource=resource)
+        try:
+            journal.append(said)
+        except JournalError as error:
+            broken = error  # what is left to destroy may be what makes room for the journal
+    if broken is not None:
+        raise broken
+
+
+def _refuse_foreign(resource: Resource, folder: Path) -> None:
+    """A journal may be forged or copied: only what a drill of this name makes is destroyed.
+
+    Raises:
+        ClusterError: it is something else.
+    """
+    home = folder.parent.parent
+    expected = {
+        "directory": {str(folder / "dump")},
+        "cluster": {str(folder / "staging"), str(open_place(folder / "staging"))},
+        "database": {database_name(folder.name)},
+        "lock": {resource.name} if Path(resource.name).parent == home / "locks" else set(),
+    }.get(resource.kind, set())
+    if resource.name not in expected:
+        raise ClusterError(
+            f"the journal names a {resource.kind} that is not this drill's: {resource.name}",
+            hint="the journal is another drill's, or somebody else wrote it; look before you remove anything",
+        )
 
 
 def _destroy(resource: Resource, folder: Path) -> None:
@@ -69,17 +101,24 @@ def _destroy(resource: Resource, folder: Path) -> None:
 
 
 def _keep_log(cluster: Path, folder: Path) -> None:
-    """What the server said is evidence."""
-    log = cluster / "log"
-    if log.exists():
-        target = folder / "raw" / f"{cluster.name}-server.log"
-        target.write_text(VAULT.redact(log.read_text(errors="replace")))
+    """What the server said is evidence, as long as there is a bundle to come; it never stands in the way of the end."""
+    log, raw = cluster / "log", folder / "raw"
+    if log.exists() and raw.is_dir():
+        with suppress(OSError):
+            (raw / f"{cluster.name}-server.log").write_text(VAULT.redact(log.read_text(errors="replace")))
 
 
 def _drop_database(resource: Resource) -> None:
     """Drop a database on a server that is not ours, and look whether it is gone."""
     address = resolve_address(resource.address, resource.password or None)
     with session(address, name="drillbook sweep", access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
+        there = describe(connection, address)
+        if there.system_identifier != resource.system_identifier:
+            raise ClusterError(
+                f"{address} leads to another server than the one that holds {resource.name}: expected system"
+                f" identifier {resource.system_identifier}, got {there.system_identifier}",
+                hint="point the reference to that server again, then sweep",
+            )
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(resource.name)))
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", (resource.name,)).fetchone() is not None:
             raise ClusterError(
@@ -136,19 +175,26 @@ def sweep(home: Path) -> Iterator[Swept]:
     """Destroy what killed drills left behind, and close them. Drills that are running are left alone."""
     root = drills_folder(home)
     for folder in sorted(path for path in root.glob("DR-*") if path.is_dir()):
-        if _is_done(folder):
-            continue
-        lock = Lock.take(folder / LOCK, "sweep")
-        if lock is None:
-            yield Swept(folder.name, "is running", None)
-            continue
         try:
-            yield _sweep_one(folder)
+            if not _is_done(folder):
+                yield _sweep_locked(folder)
+        except FileNotFoundError:
+            continue  # another sweep was quicker
         except (DrillbookError, OSError) as error:
             yield Swept(folder.name, "could not be closed", None, VAULT.redact(str(error)))
-        finally:
-            lock.release()
     yield from _sweep_demos(home)
+
+
+def _sweep_locked(folder: Path) -> Swept:
+    if folder.lstat().st_uid != os.geteuid():
+        raise ClusterError(f"{folder} belongs to another user", hint="they have to sweep it themselves")
+    lock = Lock.take(folder / LOCK, "sweep")
+    if lock is None:
+        return Swept(folder.name, "is running", None)
+    try:
+        return _sweep_one(folder)
+    finally:
+        lock.release()
 
 
 def _is_done(folder: Path) -> bool:
@@ -168,6 +214,9 @@ def _sweep_one(folder: Path) -> Swept:
         # Killed before its first entry was whole: it intended nothing, so there is nothing to look for.
         remove_folder(folder)
         return Swept(folder.name, "had not begun; removed", None)
+    opened = read_journal(path).entries[0].body
+    if not isinstance(opened, events.Opened) or opened.drill != folder.name:
+        raise JournalError(f"{path} is the journal of another drill", hint="a copy of a drill's folder is not swept")
     (folder / RESERVE).unlink(missing_ok=True)
     journal = Journal.reopen(path)
     try:
@@ -178,7 +227,9 @@ def _sweep_one(folder: Path) -> Swept:
         destroy_all(folder, journal)
         if any(isinstance(entry.body, events.Published) for entry in entries):
             _tidy(folder)
-            return Swept(folder.name, "was cleared of what it had left", None)
+            left = outstanding(read_journal(path).entries)
+            still = "; ".join(f"{resource.kind} {resource.name} is still there" for resource in left)
+            return Swept(folder.name, "was not cleared" if left else "was cleared of what it had left", None, still)
         record = close(folder, journal)
         return Swept(folder.name, "closed", record)
     finally:
@@ -193,9 +244,9 @@ def _sweep_demos(home: Path) -> Iterator[Swept]:
         if lock is None:
             continue
         try:
-            if folder:
+            if folder in {str(mark.with_suffix("")), str(open_place(mark.with_suffix("")))}:
                 destroy_cluster(Path(folder))
-        except ClusterError as error:
+        except (DrillbookError, OSError) as error:
             yield Swept(mark.stem, "could not be removed", None, str(error))
         else:
             lock.release()

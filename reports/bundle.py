@@ -72,7 +72,8 @@ def publish(folder: Path, record: Record) -> tuple[Path, str]:
         if target.exists():
             return target, _same_bundle(target, partial, sums)
         partial.rename(target)
-        _sync(target.parent)
+        for above in (target.parent, target.parent.parent, Path(record.evidence)):
+            _sync(above)
     except OSError as error:
         raise EvidenceError(
             f"the bundle {target} cannot be written: {error.strerror or error}",
@@ -85,9 +86,13 @@ def _fill(partial: Path, folder: Path, record: Record) -> None:
     for name in _TAKEN:
         source = folder / name
         if source.is_dir():
-            shutil.copytree(source, partial / name)
+            shutil.copytree(source, partial / name, copy_function=shutil.copyfile)
         elif source.exists():
             shutil.copyfile(source, partial / name)
+    for directory in (path for path in partial.rglob("*") if path.is_dir()):
+        directory.chmod(
+            partial.stat().st_mode
+        )  # closed while the drill ran; whoever may read the bundle may read it all
     lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
     (partial / JOURNAL).write_bytes(b"".join(lines[: record.entries]))
     (partial / RECORD).write_bytes(record.canonical())

@@ -18,8 +18,10 @@ from drills.errors import EvidenceError, JournalError
 from drills.fold import fold
 from drills.journal import Reading, read_journal
 from drills.records import Record
-from reports.bundle import JOURNAL, RECORD, SUMS
+from reports.bundle import CHECKS, JOURNAL, RECORD, REPORT, SUMS
 
+_PLAN = "plan.yaml"
+_IN_EVERY_BUNDLE = (JOURNAL, RECORD, REPORT, CHECKS, _PLAN)
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -67,7 +69,7 @@ def _listed(sums: Path) -> tuple[dict[str, str], list[str]]:
             faults.append(f"{SUMS}:{number}: not a line of sha256sum")
         else:
             listed[match[2]] = match[1]
-    faults += [f"{SUMS}: {name} is not listed" for name in (JOURNAL, RECORD) if name not in listed]
+    faults += [f"{SUMS}: {name} is not listed" for name in _IN_EVERY_BUNDLE if name not in listed]
     return listed, faults
 
 
@@ -107,7 +109,7 @@ def _record_faults(bundle: Path, reading: Reading, record: Record) -> Iterator[s
 def _references(record: Record) -> Iterator[tuple[str, str]]:
     """Path and digest of every file that the record names."""
     plan = record.provenance
-    yield "plan.yaml", plan.sha256
+    yield _PLAN, plan.sha256
     if record.expectations is not None:
         yield record.expectations.path, record.expectations.sha256
     for results in record.checks.values():

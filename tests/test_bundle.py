@@ -154,6 +154,14 @@ def test_a_change_with_new_digests_is_still_found(bundle: Path, name: str) -> No
     assert verify(bundle).faults
 
 
+@pytest.mark.parametrize("name", ["report.html", "checks.csv", "plan.yaml", "drill.json", "journal.jsonl"])
+def test_a_file_of_every_bundle_removed_together_with_its_line_is_found(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    reseal(bundle)
+    assert f"SHA256SUMS: {name} is not listed" in verify(bundle).faults
+    assert entry(["verify", str(bundle)]) == 1
+
+
 def test_a_reconciliation_changed_with_new_digests_is_still_found(bundle: Path) -> None:
     path = next(bundle.glob("reconcile/*/invoices*.csv"))
     _change(path.relative_to(bundle).as_posix())(bundle)
@@ -181,7 +189,7 @@ def test_evidence_that_cannot_be_written_is_kept_and_published_by_a_sweep(home: 
     drill = open_drill(read_plan(write_plan(home, shop.plan())), requester=None, home=home, progress=Silent())
 
     def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:  # noqa: ANN401
-        if stage.__name__ == "_report":
+        if stage.__name__ == "check":
             (home.parent / "evidence").write_text("in the way")
         return stage(drill, *values)
 

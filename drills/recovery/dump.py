@@ -19,6 +19,9 @@ from drills.records import Backup
 from drills.recovery.base import Restore, Taken, ToolLog, Workspace, judge_log
 
 _COMPRESSION = {"none": "none", "gzip": "gzip:1", "lz4": "lz4", "zstd": "zstd:1"}
+_NOTICED_DEAD = {
+    "tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3, "tcp_user_timeout": 60000,
+}  # fmt: skip
 _METHODS_SINCE = 16
 """Before PostgreSQL 16, --compress takes a gzip level only."""
 
@@ -49,7 +52,7 @@ class Dump:
         ]
         done = run_tool(
             arguments,
-            environment={**source.environment(), "PGAPPNAME": workspace.name},
+            environment=_as_client(source, workspace),
             log=workspace.logs / "pg_dump.log",
             deadline=self.plan.backup_timeout.total_seconds(),
             progress=lambda: workspace.progress(_size(workspace.backup), None, "bytes"),
@@ -126,6 +129,17 @@ def digest_folder(folder: Path) -> tuple[int, int, str]:
             lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder)}\n")
         size += path.stat().st_size
     return size, len(lines), hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _as_client(source: Address, workspace: Workspace) -> dict[str, str]:
+    """pg_dump's environment at the source.
+
+    pg_dump switches the server's timeouts off for its own sessions. What it leaves alone makes the server end them
+    within a minute when this machine is gone, and with them the lock that they hold on every table.
+    """
+    told = source.environment()
+    options = " ".join(f"-c {name}={value}" for name, value in _NOTICED_DEAD.items())
+    return {**told, "PGAPPNAME": workspace.name, "PGOPTIONS": f"{told.get('PGOPTIONS', '')} {options}".strip()}
 
 
 def _size(folder: Path) -> int:
