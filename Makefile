@@ -53,5 +53,5 @@ lock: env  ## choose versions anew and pin them with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate --upgrade --extra dev pyproject.toml --output-file constraints.txt
 
-clean:  ## remove the environment and every drill's working files (evidence stays)
+clean:  ## remove the environment and caches (drills and evidence stay)
 	rm -rf $(VENV) .mypy_cache .ruff_cache

@@ -141,6 +141,7 @@ def plan_schema() -> None:
 def list_drills() -> None:
     """List the drills that were run from here, the newest last."""
     from flows.index import Unreadable, drills_known  # noqa: PLC0415
+    from flows.settings import home  # noqa: PLC0415
     from reports.summary import show_seconds  # noqa: PLC0415
 
     rows = [("DRILL", "VERDICT", "OUTCOME", "OPENED (UTC)", "TOOK", "BUNDLE")]
@@ -154,7 +155,7 @@ def list_drills() -> None:
             (record.drill, record.verdict.value, record.outcome.value, opened, took, str(found.bundle or "none"))
         )
     if len(rows) == 1:
-        typer.echo("no drills yet; `drillbook demo` runs one")
+        typer.echo(f"no drills yet in {home()}; `drillbook demo` runs one")
         return
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -204,7 +205,9 @@ def sweep() -> None:
     from reports.bundle import bundle_path  # noqa: PLC0415
 
     failed = left = 0
+    found = False
     for swept in clean(home()):
+        found = True
         where = f": {bundle_path(swept.record)}" if swept.record else ""
         typer.echo(f"{swept.drill} {swept.what}{where}{': ' + swept.error if swept.error else ''}")
         failed += bool(swept.error)
@@ -213,6 +216,8 @@ def sweep() -> None:
             typer.echo(f"  left behind: {resource.kind} {resource.name}", err=True)
         for problem in swept.record.problems if swept.record and swept.record.left else ():
             typer.echo(f"  {problem.message}\n  HINT: {problem.hint}", err=True)
+    if not found:
+        typer.echo(f"nothing to sweep in {home()}")
     if failed or left:
         typer.echo("not everything could be swept; see above", err=True)
         raise typer.Exit(FAILED)
@@ -233,7 +238,8 @@ def entry(arguments: list[str]) -> int:
     try:
         result = app(arguments, standalone_mode=False, prog_name="drillbook")
     except typer.TyperException as error:
-        typer.echo(f"drillbook: {error.format_message()}\nHINT: drillbook --help", err=True)
+        said = error.format_message()
+        typer.echo(f"drillbook: {said}\nHINT: drillbook --help" if said else "HINT: drillbook --help", err=True)
         return REFUSED
     except (KeyboardInterrupt, typer.Abort):
         result = _STOPPED

@@ -148,7 +148,7 @@ def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> l
 
 def _hold_database(drill: Drill, server: Server, findings: list[Finding]) -> Finding:
     """Take the lock on the database, the last thing that can go wrong. Its file is the drill's first effect."""
-    name = "no other drill on this machine"
+    name = "no other drill from this working folder"
     path = drill.home / "locks" / f"{server.system_identifier}-{file_name(server.database)}.lock"
     if any(finding.verdict is Verdict.FAIL for finding in findings):
         return Finding(name=name, verdict=Verdict.UNKNOWN, found="not looked at: the drill is refused already")
