@@ -109,17 +109,22 @@ def server_tools(tools: Tools) -> Tools:
         )
     origin = hashlib.sha256(os.fsencode(home)).hexdigest()[:8]
     target = target.with_name(f"postgresql-{tools.version}-{origin}")
-    if not (target / "bin" / "postgres").exists():
+    # Programs of a wheel find their libraries beside the package that holds them, by a relative path.
+    inside, libraries = Path(home.parent.name) / home.name, home.parent.with_name(f"{home.parent.name}.libs")
+    if not (target / inside / "bin" / "postgres").exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as half:
             Path(half).chmod(0o755)
-            shutil.copytree(home, Path(half) / "whole", symlinks=True)
+            whole = Path(half) / "whole"
+            shutil.copytree(home, whole / inside, symlinks=True)
+            if libraries.is_dir():
+                shutil.copytree(libraries, whole / libraries.name, symlinks=True)
             try:
-                (Path(half) / "whole").rename(target)
+                whole.rename(target)
             except OSError:
                 # Another process was quicker; what it left must be whole.
-                if not (target / "bin" / "postgres").exists():
+                if not (target / inside / "bin" / "postgres").exists():
                     raise
-    return Tools.at(target / "bin")
+    return Tools.at(target / inside / "bin")
 
 
 def free_port() -> int:

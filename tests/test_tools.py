@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -193,3 +194,15 @@ def test_an_ordinary_user_runs_servers_as_himself(monkeypatch: pytest.MonkeyPatc
 def test_a_port_is_none_that_the_kernel_gives_away() -> None:
     low = int(places._EPHEMERAL.read_text().split()[0])
     assert all(places.free_port() < low for _ in range(50))
+
+
+@ROOT
+def test_the_wheels_programs_run_from_a_checkout_that_is_closed_to_the_servers(closed: Path, common: Path) -> None:
+    """They find their libraries by a path relative to themselves, which has to hold where they are copied to."""
+    package = EMBEDDED.parent
+    shutil.copytree(package, closed / package.name, symlinks=True)
+    shutil.copytree(package.with_name(f"{package.name}.libs"), closed / f"{package.name}.libs", symlinks=True)
+    copied = server_tools(Tools.at(closed / package.name / EMBEDDED.name / "bin"))
+    assert copied.folder.is_relative_to(common)
+    assert copied.version == embedded_tools().version
+    assert server_tools(Tools.at(closed / package.name / EMBEDDED.name / "bin")) == copied
