@@ -194,6 +194,7 @@ def as_nobody(question: Callable[[], bool]) -> bool:
     return code == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
 @pytest.mark.parametrize("mode", [0o755, 0o700])
 def test_an_evidence_folder_that_this_account_cannot_write_to_is_refused(home: Path, mode: int) -> None:
     place = home.parent / "kept"
