@@ -19,7 +19,8 @@ import psycopg
 from psycopg.types.string import TextLoader
 
 from drills.errors import CheckError, ConnectError
-from drills.records import Query, utc_now
+from drills.measures import Query
+from drills.records import utc_now
 from drills.secrets import VAULT
 
 OpenSession = Callable[[], AbstractContextManager[psycopg.Connection]]

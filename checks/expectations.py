@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from drills.errors import CheckError
-from drills.records import Basis, Expectations, FileRef, Measures, Snapshot
+from drills.measures import Expectations, Measures
+from drills.records import Basis, FileRef, Snapshot
 
 FILE = "expectations.json"
 

@@ -21,8 +21,8 @@ from checks.names import identifier, qualified
 from checks.plans import reading_no_foreign_table
 from checks.sharing import Advance, Crew
 from drills.errors import CheckError
+from drills.measures import Measures, Relation, TableCount, Total, TotalRow
 from drills.plan import TotalCheck
-from drills.records import Measures, Relation, TableCount, Total, TotalRow
 
 __all__ = ["Advance", "Log", "OpenSession", "count_statement", "measure", "qualified", "total_statement"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from checks.base import ACTUAL, DIFFERENCE, EXPECTED, SIDE, VERDICT, Answer, frame, join, named
-from drills.records import Measures, TableCount, Verdict
+from drills.measures import Measures, TableCount
+from drills.records import Verdict
 
 _KEYS = ("table",)
 

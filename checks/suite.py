@@ -14,8 +14,9 @@ from checks.sharing import Advance
 from checks.tables import compare_tables
 from checks.totals import compare_totals
 from drills.errors import CheckError
+from drills.measures import Measures, Total
 from drills.plan import Checks, InvariantCheck, TotalCheck
-from drills.records import Basis, CheckResult, Measures, Total
+from drills.records import Basis, CheckResult
 
 
 def run_checks(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from checks.base import ACTUAL, DIFFERENCE, EXPECTED, SIDE, VERDICT, Answer, frame, join, named
-from drills.records import Measures, Verdict
+from drills.measures import Measures
+from drills.records import Verdict
 
 _KEYS = ("name", "kind")
 _PLAIN = "table"

@@ -21,7 +21,8 @@ from checks.base import (
     shown,
 )
 from drills.errors import CheckError
-from drills.records import Total, Verdict
+from drills.measures import Total
+from drills.records import Verdict
 
 _COUNTS = ("rows", "amounts")
 """Rows of a group, and those of them that have an amount."""

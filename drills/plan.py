@@ -8,16 +8,13 @@ errors, is `drills.planfile`; the reference in docs/plan.md and the JSON Schema 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import timedelta
-from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from drills.fields import Address, Duration, Name, Period, Reference, Size, Text, Title, Tools, server_of
-from drills.records import Model
+from drills.plan_checks import Checks, InvariantCheck, Section, TotalCheck, fault, refuse_twice
 from drills.units import parse_duration, parse_size, show_duration
 
 __all__ = [
@@ -35,26 +32,6 @@ __all__ = [
     "parse_size",
     "show_duration",
 ]
-
-
-def _fault(said: str, *at: str | int) -> PydanticCustomError:
-    """An error that knows its place below the model which raises it, so that it is shown with the right line."""
-    return PydanticCustomError("plan_rule", "{said}", {"said": said, "at": at})
-
-
-def _refuse_twice(kind: str, places: Sequence[tuple[str, tuple[str | int, ...]]]) -> None:
-    """Two of one name could not be told apart in the report, nor, in another case, as files."""
-    seen: set[str] = set()
-    for name, at in places:
-        if name.casefold() in seen:
-            raise _fault(f"duplicate name of {kind}: {name!r}", *at)
-        seen.add(name.casefold())
-
-
-class Section(Model):
-    """A part of the plan. Its values stay out of pydantic's own errors: one of them may be a misplaced secret."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class Source(Section):
@@ -115,9 +92,9 @@ class Dump(Section):
                 matches_all = re.search(pattern, "") or re.search(pattern, "\0")
             except re.error as error:
                 said = f"{pattern!r} is not a regular expression: {error}"
-                raise _fault(said, "accept_warnings", index) from None
+                raise fault(said, "accept_warnings", index) from None
             if matches_all:
-                raise _fault(f"{pattern!r} accepts every warning", "accept_warnings", index)
+                raise fault(f"{pattern!r} accepts every warning", "accept_warnings", index)
         return self
 
 
@@ -143,69 +120,9 @@ class Staging(Section):
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         if self.address is None and self.password is not None:
-            raise _fault("password without address: the drill makes its own server and needs none", "password")
+            raise fault("password without address: the drill makes its own server and needs none", "password")
         if self.address is not None and self.disk_limit is not None:
-            raise _fault("disk_limit with address: it speaks of a server that the drill makes", "disk_limit")
-        return self
-
-
-class TotalCheck(Section):
-    """A sum of money, by groups, that must come back to the last digit."""
-
-    name: Title = Field(description="What the total is called in the report.", examples=["invoices by currency"])
-    table: Text = Field(description="The table, with its schema unless that is `public`.", examples=["billing.invoice"])
-    amount: Text = Field(description="The amount: a column or an SQL expression of an exact type.", examples=["amount"])
-    by: dict[Title, Text] = Field(
-        default_factory=dict,
-        description="The groups: a label, and the column or SQL expression behind it.",
-        examples=[{"currency": "currency", "month": "date_trunc('month', posted_at)"}],
-    )
-    where: Text | None = Field(
-        None, description="Which rows count, as an SQL condition.", examples=["status <> 'draft'"]
-    )
-
-
-class InvariantCheck(Section):
-    """An SQL statement whose answer is known beforehand."""
-
-    name: Title = Field(description="What the invariant is called in the report.", examples=["books balance"])
-    sql: Text = Field(
-        description="One SELECT. With `expect: no rows` every row that it returns is a violation; with a value it must "
-        "return exactly one row with one column.",
-        examples=["SELECT id FROM invoice WHERE total <> (SELECT sum(amount) FROM line WHERE invoice = id)"],
-    )
-    expect: str = Field(
-        "no rows",
-        description="`no rows`, or the value as PostgreSQL writes it. Numbers are compared as exact decimals.",
-        examples=["0.00"],
-        json_schema_extra={"type": ["string", "number"]},
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _value_as_text(cls, given: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        """A number in the plan is meant as PostgreSQL would write it."""
-        value = given.get("expect") if isinstance(given, dict) else None
-        if isinstance(value, int | Decimal) and not isinstance(value, bool):
-            return given | {"expect": format(value, "f" if isinstance(value, Decimal) else "d")}
-        return given
-
-
-class Checks(Section):
-    """What the copy must prove."""
-
-    row_counts: bool = Field(default=True, description="Compare the row count of every table.", examples=[True])
-    tables: bool = Field(default=True, description="Look for missing and unexpected tables.", examples=[True])
-    totals: tuple[TotalCheck, ...] = Field((), description="Financial totals.")
-    invariants: tuple[InvariantCheck, ...] = Field((), description="Statements whose answer is known.")
-
-    @model_validator(mode="after")
-    def _something_is_asked(self) -> Self:
-        given = [(check.name, ("totals", index, "name")) for index, check in enumerate(self.totals)]
-        given += [(check.name, ("invariants", index, "name")) for index, check in enumerate(self.invariants)]
-        _refuse_twice("a check", [("row counts", ()), ("tables", ()), *given])
-        if not (self.row_counts or self.tables or self.totals or self.invariants):
-            raise _fault("no check at all: a drill that asks nothing proves nothing")
+            raise fault("disk_limit with address: it speaks of a server that the drill makes", "disk_limit")
         return self
 
 
@@ -299,12 +216,12 @@ class Plan(Section):
         places = [(outage.name, ("outages", index, "name")) for index, outage in enumerate(self.outages)]
         for name, at in places:
             if name.casefold() == "restore":
-                raise _fault(f"{name!r} is no name for an outage: the checks after it are told by that name", *at)
-        _refuse_twice("an outage", places)
+                raise fault(f"{name!r} is no name for an outage: the checks after it are told by that name", *at)
+        refuse_twice("an outage", places)
         if self.staging.address is None:
             return self
         if self.outages:
-            raise _fault("kill_server with staging.address: only a server that the drill made may be killed", "outages")
+            raise fault("kill_server with staging.address: only a server that the drill made may be killed", "outages")
         if server_of(self.staging.address) == server_of(self.source.address):
-            raise _fault("the server is that of source.address: staging is never production", "staging", "address")
+            raise fault("the server is that of source.address: staging is never production", "staging", "address")
         return self

@@ -21,6 +21,7 @@ from drills.clusters import make_cluster
 from drills.errors import GuardError
 from drills.fold import AFTER_RESTORE
 from drills.locks import Lock, holder
+from drills.measures import Query
 from drills.outages.base import run_outage
 from drills.outages.process import ServerKilled
 from drills.places import open_place
@@ -32,7 +33,6 @@ from drills.records import (
     Copy,
     FileRef,
     Finding,
-    Query,
     Server,
     Surroundings,
     Verdict,

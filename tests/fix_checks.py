@@ -15,8 +15,9 @@ from checks.measure import measure
 from checks.suite import run_checks
 from drills.addresses import Address
 from drills.clusters import Cluster
+from drills.measures import Measures, TableCount, Total
 from drills.plan import Checks, TotalCheck
-from drills.records import CheckResult, Measures, TableCount, Total
+from drills.records import CheckResult
 from drills.sessions import Access, Limits, session
 
 LEDGER = """

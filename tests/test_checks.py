@@ -15,18 +15,8 @@ from checks.expectations import expect, read_expectations, write_expectations
 from checks.row_counts import compare_row_counts, emptied
 from checks.tables import compare_tables
 from drills.errors import CheckError, ConnectError
-from drills.records import (
-    LINES_KEPT,
-    Basis,
-    CheckResult,
-    Expectations,
-    Measures,
-    Relation,
-    Snapshot,
-    TableCount,
-    Verdict,
-    utc_now,
-)
+from drills.measures import Expectations, Measures, Relation, TableCount
+from drills.records import LINES_KEPT, Basis, CheckResult, Snapshot, Verdict, utc_now
 
 COLUMNS = ["key", "expected", "actual", "difference", "verdict"]
 

@@ -12,7 +12,8 @@ from fix_checks import checked, measured, total_check, total_of
 from fix_postgres import Database, drop_database, new_database
 
 from drills.clusters import Cluster
-from drills.records import CheckResult, Measures, Verdict
+from drills.measures import Measures
+from drills.records import CheckResult, Verdict
 
 BOOKS = """
 CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;

@@ -26,7 +26,8 @@ from fix_postgres import run_sql
 
 from checks.measure import measure, qualified, total_statement
 from drills.clusters import Cluster
-from drills.records import Measures, Verdict
+from drills.measures import Measures
+from drills.records import Verdict
 from drills.sessions import STAGING_LIMITS, Access, connect
 
 ODD = ["Order", "order", "two words", 'say "hi"', "a.b", "Größe", "100%", "%s", "semi;colon", "$1", "x" * 63, "0day"]

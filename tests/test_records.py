@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from drills import records
-from drills.records import Basis, Instant, Model, Money, Provenance, TotalRow, Verdict, utc_now
+from drills.measures import TotalRow
+from drills.records import Basis, Instant, Model, Money, Provenance, Verdict, utc_now
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 

@@ -10,7 +10,8 @@ import pytest
 from checks.base import Answer, Question, answer
 from checks.totals import compare_totals
 from drills.errors import CheckError
-from drills.records import Basis, CheckResult, Total, TotalRow, Verdict
+from drills.measures import Total, TotalRow
+from drills.records import Basis, CheckResult, Verdict
 
 Row = tuple[str | None, int, int, str | None]
 """Group, rows, amounts, sum."""

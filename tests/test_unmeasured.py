@@ -31,7 +31,8 @@ from checks.measure import measure
 from checks.sharing import Crew
 from drills.clusters import Cluster
 from drills.errors import ConnectError
-from drills.records import Measures, Verdict
+from drills.measures import Measures
+from drills.records import Verdict
 from drills.sessions import STAGING_LIMITS, Access, Sessions, connect, exported_snapshot
 
 BY = {"currency": "currency"}
