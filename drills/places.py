@@ -101,7 +101,7 @@ def server_tools(tools: Tools) -> Tools:
     target = open_place(home)
     if target == home:
         return tools
-    # With `tools: /root/bin` the folder above is a person's, not PostgreSQL's.
+    # With `tools: /home/jane/bin` the folder above is a person's, not PostgreSQL's.
     if not any((home / "share" / below / "postgres.bki").exists() for below in ("", "postgresql")):
         raise ToolError(
             f"the servers' account cannot run the tools in {tools.folder}",

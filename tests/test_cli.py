@@ -82,12 +82,18 @@ def test_a_journal_that_was_changed_is_listed_as_unknown(
     assert entry(["show", "DR-"]) == 2
 
 
+def _take_interrupts() -> None:
+    """A shell that puts a job into its background has the job ignore Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_cleans_up_reports_and_ends_with_four(home: Path, shop: Database, sign: signal.Signals) -> None:
     path = write_plan(home, shop.plan())
     running = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", "--no-prefect", str(path)],
         env=os.environ | shop.environment, cwd=home.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=_take_interrupts,  # noqa: PLW1509 - it only calls signal()
     )  # fmt: skip
     until = time.monotonic() + 60
     while not list(home.glob("drills/*/staging")):

@@ -40,6 +40,8 @@ def prefect_environment(prefect_url: str, prefect_home: Path, home: Path, shop: 
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DRILLBOOK_CHECKOUT": str(home.parent),
             "PYTHONUNBUFFERED": "1",
+            # Prefect's runner makes a folder of a fixed name there, which may be another account's by now.
+            "TMPDIR": str(home.parent),
         }
     )
 
@@ -64,13 +66,15 @@ def deployed(prefect_environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Both deployments, and a worker for them."""
     prefect(prefect_environment, "work-pool", "create", "--type", "process", "--overwrite", "drill-pool")
     prefect(prefect_environment, "deploy", "--all")
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "drill-pool"],
-        cwd=CHECKOUT,
-        env=prefect_environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    said = Path(prefect_environment["PREFECT_HOME"]) / "worker.log"
+    with said.open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "drill-pool"],
+            cwd=CHECKOUT,
+            env=prefect_environment,
+            stdout=log,
+            stderr=log,
+        )
     try:
         yield prefect_environment
     finally:
@@ -97,7 +101,8 @@ def wait_for_end(environment: dict[str, str], run: str) -> dict[str, Any]:
         if found["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
             return found
         time.sleep(0.5)
-    raise AssertionError(f"the flow run {run} had not ended after {DEADLINE} s")
+    said = (Path(environment["PREFECT_HOME"]) / "worker.log").read_text()
+    raise AssertionError(f"the flow run {run} had not ended after {DEADLINE} s; the worker said: {said[-2000:]}")
 
 
 @pytest.mark.timeout(400)
