@@ -80,10 +80,11 @@ def deployed(prefect_environment: dict[str, str]) -> Iterator[dict[str, str]]:
     finally:
         family = psutil.Process(worker.pid).children(recursive=True)
         worker.send_signal(signal.SIGTERM)
-        worker.wait(60)
-        for member in family:
-            if member.is_running():
-                member.kill()
+        # On a busy machine Prefect's worker has been seen to take the signal and wait for ever.
+        _, stubborn = psutil.wait_procs([psutil.Process(worker.pid), *family], timeout=20)
+        for member in stubborn:
+            member.kill()
+        worker.wait(20)
 
 
 def ask(environment: dict[str, str], path: str, **body: Any) -> Any:  # noqa: ANN401
