@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -58,6 +58,52 @@ class Log:
         with self._noting(connection, name, statement) as rows:
             rows.extend(connection.cursor().stream(statement.encode()))
         return rows
+
+    def count(self, connection: psycopg.Connection, name: str, statement: str) -> int:
+        """How many rows a statement gives. All of them are fetched, and none is kept.
+
+        Raises:
+            CheckError: the server refused it.
+            ConnectError: the server went away.
+        """
+        with self._noting(connection, name, statement) as rows:
+            rows.extend(() for _ in connection.cursor().stream(statement.encode()))
+        return len(rows)
+
+    def tell(self, connection: psycopg.Connection, name: str, statement: str) -> None:
+        """A statement that gives no rows, such as one that makes something.
+
+        Raises:
+            CheckError: the server refused it.
+            ConnectError: the server went away.
+        """
+        with self._noting(connection, name, statement):
+            # Binary, since psycopg sends a text without parameters by the one protocol that takes several statements.
+            connection.cursor().execute(statement.encode(), binary=True)
+
+    def load(self, connection: psycopg.Connection, name: str, statement: str, chunks: Iterable[bytes]) -> int:
+        """A COPY from here: what the chunks hold goes to the server as they come. Gives the number of rows loaded.
+
+        Raises:
+            CheckError: the server refused it.
+            ConnectError: the server went away.
+        """
+        with self._noting(connection, name, statement):
+            cursor = connection.cursor()
+            with cursor.copy(statement.encode()) as copy:
+                for chunk in chunks:
+                    copy.write(chunk)
+        return cursor.rowcount
+
+    def unload(self, connection: psycopg.Connection, name: str, statement: str) -> Iterator[bytes]:
+        """A COPY to here: whole lines, as they come.
+
+        Raises:
+            CheckError: the server refused it.
+            ConnectError: the server went away.
+        """
+        with self._noting(connection, name, statement), connection.cursor().copy(statement.encode()) as copy:
+            yield from map(bytes, copy)
 
     def sample(self, connection: psycopg.Connection, name: str, statement: str, most: int) -> Sample:
         """The first `most` rows; the statement is cancelled when it has more.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Answer:
     keys: tuple[str, ...] = ()
     seconds: float = 0.0
     """Time that was spent in the database before the check was asked."""
+    foot: Mapping[str, object] = field(default_factory=dict)
+    """A line below the frame that adds it up, by the frame's columns: shown and kept, and never counted."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def answer(question: Question, folder: Path) -> CheckResult:
         compared=0 if found.frame is None else len(found.frame),
         differing=0 if found.frame is None else int((found.frame[VERDICT] != Verdict.PASS).sum()),
         lines=lines,
+        total=_line(found, found.foot) if found.foot else None,
         csv=csv,
     )
 
@@ -156,7 +159,9 @@ def _keep(name: str, found: Answer, folder: Path) -> tuple[Answer, FileRef | Non
     path = folder / f"{file_name(name)}.csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        table = [list(found.frame.columns), *found.frame.itertuples(index=False)]
+        columns = list(found.frame.columns)
+        table = [columns, *found.frame.itertuples(index=False)]
+        table += [[found.foot[column] for column in columns]] if found.foot else []
         path.write_bytes("".join(",".join(map(_cell, row)) + "\n" for row in table).encode())
         return found, FileRef.of(path, folder.parent.parent)
     except (OSError, ValueError) as error:
@@ -180,15 +185,16 @@ def _lines(found: Answer) -> tuple[Line, ...]:
         *found.frame[~passed].head(LINES_KEPT).to_dict("records"),
         *found.frame[passed].head(LINES_KEPT).to_dict("records"),
     ]
-    return tuple(
-        Line(
-            key=" · ".join(str(row[key]) for key in found.keys),
-            expected=_text(row[EXPECTED]),
-            actual=_text(row[ACTUAL]),
-            difference=_text(row[DIFFERENCE]),
-            verdict=row[VERDICT],
-        )
-        for row in ordered[:LINES_KEPT]
+    return tuple(_line(found, row) for row in ordered[:LINES_KEPT])
+
+
+def _line(found: Answer, row: Mapping[Any, Any]) -> Line:
+    return Line(
+        key=" · ".join(str(row[key]) for key in found.keys if row[key] is not None),
+        expected=_text(row[EXPECTED]),
+        actual=_text(row[ACTUAL]),
+        difference=_text(row[DIFFERENCE]),
+        verdict=row[VERDICT],
     )
 
 

@@ -8,29 +8,21 @@ tables count for nothing here: no backup holds their rows, and a statement that 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 
 import pandas as pd
 import psycopg
 
 from checks.asking import Log, Sample
-from checks.base import ACTUAL, DIFFERENCE, EXACT, EXPECTED, NULL, VERDICT, Answer, frame, named, shown
+from checks.base import ACTUAL, DIFFERENCE, EXPECTED, VERDICT, Answer, frame, named, shown
 from checks.names import identifier, qualified
-from checks.plans import reading_no_foreign_table
+from checks.plans import reading_no_foreign_table, tables_read
+from checks.values import compare_value, one_value
 from drills.errors import CheckError
 from drills.plan import InvariantCheck
 from drills.records import LINES_KEPT, Verdict
 
 NO_ROWS = "no rows"
-_LOCKED = """
-SELECT n.nspname::text, c.relname::text
-  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'm')
-   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-"""
 _PARTITIONS = """
 WITH RECURSIVE part(oid) AS (
     SELECT l.relation FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind = 'p'
@@ -41,11 +33,6 @@ SELECT n.nspname::text, c.relname::text
   FROM part JOIN pg_class c ON c.oid = part.oid AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace
 """
 """Those that hold rows themselves: to ask the partitioned table would be to read its foreign partitions as well."""
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
-_NUMBERS = {psycopg.adapters.types[name].oid for name in ("int2", "int4", "int8", "numeric", "float4", "float8")}
-_NO_NUMBERS = {"NaN", "Infinity", "-Infinity"}
-_TRUTH = psycopg.adapters.types["bool"].oid
-_TRUTHS = {"t": "true", "f": "false"}
 
 
 def ask_invariant(
@@ -66,16 +53,30 @@ def ask_invariant(
         connection.transaction(force_rollback=True),
         reading_no_foreign_table(connection, log, check.name, check.sql) as planned,
     ):
-        tables = _tables(check, planned, connection, log)
+        tables = tables_read(connection, log, check.name, planned)
+        if not tables:
+            raise CheckError(
+                "it reads no table that can be seen in its plan", hint="write the tables into the statement itself"
+            )
         lost = [qualified(*table) for table in tables if qualified(*table) in emptied]
         if not lost:
             _refuse_looking_at_nothing(check, tables, connection, log)
         found = log.sample(connection, check.name, check.sql, LINES_KEPT + 1)
     answer = _no_rows(found) if check.expect == NO_ROWS else _value(check, found)
-    if lost and answer.verdict is Verdict.PASS:
-        told = ", ".join(f"{emptied[name]} rows of {name}" for name in lost)
-        raise CheckError(f"nothing to look at: {told} in the snapshot, none in the copy")
+    if answer.verdict is Verdict.PASS:
+        refuse_emptied(lost, emptied)
     return answer
+
+
+def refuse_emptied(tables: Sequence[str], emptied: Mapping[str, int]) -> None:
+    """A statement that found nothing wrong in a table which lost all its rows has proven nothing.
+
+    Raises:
+        CheckError: one of the tables, by schema and name as people read them, is among those emptied.
+    """
+    told = ", ".join(f"{emptied[name]} rows of {name}" for name in tables if name in emptied)
+    if told:
+        raise CheckError(f"nothing to look at: {told} in the snapshot, none in the copy")
 
 
 def _no_rows(found: Sample) -> Answer:
@@ -92,43 +93,12 @@ def _no_rows(found: Sample) -> Answer:
 
 
 def _value(check: InvariantCheck, found: Sample) -> Answer:
-    if len(found.rows) != 1 or len(found.columns) != 1:
-        rows = f"more than {LINES_KEPT}" if len(found.rows) > LINES_KEPT else str(len(found.rows))
-        shape = f"{rows} rows" if len(found.rows) != 1 else f"{len(found.columns)} columns"
-        raise CheckError(f"expected one row with one column, got {shape}")
-    wanted, actual, difference = _compare(check.expect, found.rows[0][0], found.kinds[0])
+    wanted, actual, difference = compare_value(check.expect, *one_value(found))
     verdict = Verdict.PASS if difference is None else Verdict.FAIL
     reason = f"{actual}, as expected" if difference is None else f"expected {wanted}, got {actual}"
     told = difference or "none"
     line = ("value", wanted, actual, told, verdict)
     return Answer(verdict, reason, wanted, actual, told, _lines([line]), ("invariant",))
-
-
-def _compare(expect: str, value: str | None, kind: int) -> tuple[str, str, str | None]:
-    """Expected and actual as they are shown, and how they differ: None where they do not."""
-    if value is None or expect == NULL:
-        return expect, shown(value), None if value is None and expect == NULL else "other value"
-    if kind == _TRUTH:
-        wanted, there = _truth(expect), _TRUTHS[value]
-        return wanted, there, None if wanted == there else "other value"
-    if kind in _NUMBERS and not {expect, value} & _NO_NUMBERS:
-        number, there_number = _number(expect), Decimal(value)
-        difference = EXACT.subtract(there_number, number)
-        return expect, value, None if number == there_number else format(difference, "f")
-    return expect, shown(value), None if expect == shown(value) else "other value"
-
-
-def _number(expect: str) -> Decimal:
-    if not _NUMBER.fullmatch(expect.strip()):
-        raise CheckError(f"the statement gives a number, and `expect: {expect}` is none: they could never be equal")
-    return Decimal(expect.strip())
-
-
-def _truth(expect: str) -> str:
-    wanted = _TRUTHS.get(expect.strip().lower()[:1])
-    if wanted is None or not wanted.startswith(expect.strip().lower()):
-        raise CheckError(f"the statement gives true or false, and `expect: {expect}` is neither")
-    return wanted
 
 
 def _told(columns: tuple[str, ...], row: tuple[str | None, ...]) -> str:
@@ -137,23 +107,6 @@ def _told(columns: tuple[str, ...], row: tuple[str | None, ...]) -> str:
 
 def _lines(lines: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     return frame(lines, ["invariant", EXPECTED, ACTUAL, DIFFERENCE, VERDICT])
-
-
-def _tables(
-    check: InvariantCheck, planned: set[tuple[str, str]], connection: psycopg.Connection, log: Log
-) -> list[tuple[str, str]]:
-    """Schema and name of every table that the statement reads.
-
-    Its plan names those that will be read, and the locks that planning took those which the statement names: the
-    planner leaves out a table where a constraint already answers for it.
-    """
-    locked = log.ask(connection, f"{check.name}: its tables", _LOCKED)
-    tables = sorted({*planned, *((schema, name) for schema, name in locked)})
-    if not tables:
-        raise CheckError(
-            "it reads no table that can be seen in its plan", hint="write the tables into the statement itself"
-        )
-    return tables
 
 
 def _refuse_looking_at_nothing(

@@ -1,41 +1,35 @@
 """Measuring a database: the same statements on source and copy.
 
-Owns the SQL that counts and sums. Guarantees that the database does the scanning and only results travel; that a sum of
-money is exact: an amount of a binary float type is an error, since its sum depends on the order of the rows; that a
-table which was truncated or rewritten after the snapshot is an error too, since MVCC does not reach behind that; and so
-is a total over a foreign table, whose rows no backup holds. A statement that fails is kept as an error in its place and
-does not stop the others.
+Guarantees that the database does the scanning and only results travel; that a table is read once for its rows, its
+digest and the totals over it; that a table which was truncated or rewritten after the snapshot is an error, since MVCC
+does not reach behind that; and so is a total over a foreign table, whose rows no backup holds. A statement that fails
+is kept as an error in its place and does not stop the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from decimal import Decimal
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 import psycopg
 
 from checks.asking import Log, OpenSession
-from checks.names import identifier, qualified
-from checks.plans import reading_no_foreign_table
-from checks.sharing import Advance, Crew
+from checks.folding import fold, total_alone
+from checks.ledger import parts
+from checks.names import qualified
+from checks.relations import Table, read_tables
+from checks.scans import LARGE_OBJECTS, Piece, ordered_key, plan_scan
+from checks.sequences import read_sequences
+from checks.sharing import Advance, Crew, Work
+from checks.structure import read_structure
+from checks.tablework import PAGE, TableWork, cut_in_pieces
 from drills.errors import CheckError
-from drills.measures import Measures, Relation, TableCount, Total, TotalRow
-from drills.plan import TotalCheck
+from drills.measures import Item, Measures, Relation, TableCount, Total
+from drills.plan_checks import Checks
+from drills.plan_totals import TotalCheck
 
-__all__ = ["Advance", "Log", "OpenSession", "count_statement", "measure", "qualified", "total_statement"]
-
-_EXACT = {"bigint", "numeric", "money"}
-_KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table", "v": "view", "m": "materialized view"}
-UNLOGGED = "unlogged table"
-_RELATIONS = """
-SELECT c.relkind::text, n.nspname::text, c.relname::text, coalesce(pg_table_size(c.oid), 0), c.relpersistence = 'u'
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't'
-   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
- ORDER BY 2, 3
-"""
 _REWRITTEN = """
 SELECT n.nspname::text, c.relname::text
   FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -44,126 +38,159 @@ SELECT n.nspname::text, c.relname::text
    AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
 """
 """Of the tables that this transaction has read: pg_class is read as of the snapshot, the function sees the present."""
+_NOT_AS_OF_THE_SNAPSHOT = "truncated or rewritten after the snapshot was taken, which cannot be looked behind"
+LARGE = "large objects"
+_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
+_SERVER = """
+SELECT current_setting('server_version_num')::int,
+       least(current_setting('max_worker_processes')::int, current_setting('max_parallel_workers')::int)
+"""
+_PIECES_SINCE = 140000
+"""The version that scans a range of pages without reading the others."""
 
 
-def count_statement(schema: str, table: str) -> str:
-    """Rows of one table, its children not counted: each partition counts for itself."""
-    return f"SELECT count(*) FROM ONLY {identifier(schema, table)}"  # noqa: S608 - quoted
+@dataclass(frozen=True)
+class Wish:
+    """What is to be measured."""
+
+    totals: tuple[TotalCheck, ...] = ()
+    digest: Literal["fast", "sha256"] | None = "fast"
+    structure: bool = True
+    sequences: bool = True
+
+    @classmethod
+    def of(cls, checks: Checks, opened: datetime) -> Wish:
+        """What the checks of a plan need; every period ends as seen from the opening of the drill."""
+        totals = (*checks.totals, *(part for check in checks.ledger for part in parts(check)))
+        digest = checks.content.digest if checks.content.compare else None
+        return cls(tuple(total.settled(opened) for total in totals), digest, checks.structure, checks.sequences)
 
 
-def total_statement(check: TotalCheck) -> str:
-    """Groups, rows, rows with an amount, their sum, and the sum's type."""
-    amount = _own(check.amount)
-    # By the bytes: a collation that holds 'a' and 'A' for equal would leave open which of them names the group.
-    groups = [f'({_own(expression)})::text COLLATE "C"' for expression in check.by.values()]
-    columns = [
-        *groups,
-        "count(*)",
-        f"count({amount})",
-        f"sum({amount})::numeric",
-        f"pg_typeof(sum({amount}))::text",
-    ]
-    where = f" WHERE ({_own(check.where)})" if check.where else ""
-    grouped = f" GROUP BY {', '.join(str(place) for place in range(1, len(groups) + 1))}" if groups else ""
-    return f"SELECT {', '.join(columns)} FROM {_own(check.table)}{where}{grouped}"  # noqa: S608 - a plan's SQL, on a role that reads
+@dataclass(frozen=True)
+class Scope:
+    """How a database is measured, and how much of it."""
+
+    jobs: int = 1
+    """Sessions at the same time."""
+    pieces: bool = False
+    """Whether large tables are read in ranges of pages: shared between sessions, and with progress inside a table. It
+    goes through the server's cache, which is for copies only; a whole scan has a small ring of its own."""
+    like: Measures | None = None
+    """Measures of the source, whose tables are scanned here in the same words."""
+    only: frozenset[str] | None = None
+    """The tables to scan, by their names for people; None for all."""
 
 
-def _own(expression: str) -> str:
-    """Text of a plan inside a statement: a comment at its end must not swallow what follows."""
-    return f"{expression.strip()}\n" if "--" in expression else expression.strip()
-
-
-def measure(open_session: OpenSession, totals: Sequence[TotalCheck], jobs: int, log: Log, advance: Advance) -> Measures:
-    """Everything that the expectations hold, over `jobs` sessions, the largest tables first.
+def measure(open_session: OpenSession, wish: Wish, scope: Scope, log: Log, advance: Advance) -> Measures:
+    """Everything that the expectations hold, the largest tables first.
 
     Raises:
         CheckError: the catalogue cannot be read.
         ConnectError: no session, or one was lost.
     """
     with open_session() as connection:
-        found = log.ask(connection, "relations", _RELATIONS)
-    tables = sorted((row for row in found if row[0] == "r"), key=lambda row: row[3], reverse=True)
-    work: list[Callable[[psycopg.Connection], TableCount | Total]] = [
-        *(_totalling(log, check) for check in totals),
-        *(_counting(log, schema, table) for _, schema, table, *_ in tables),
-    ]
+        sequences = read_sequences(connection, log) if wish.sequences else ()
+        tables = read_tables(connection, log)
+        structure, unread = _structure(connection, log) if wish.structure else ((), "")
+        works = _works(tables, wish, scope, connection, log)
+        plain = {(table.schema, table.name) for table in tables if not table.parent}
+        alone = fold(wish.totals, {name: work for name, work in works.items() if name in plain}, connection, log)
+        work = _pieces(tables, works, scope, connection, log)
     rewritten: set[str] = set()
-    crew = Crew(open_session, work)
-    results = crew.run(jobs, advance, lambda connection: rewritten.update(_rewritten(log, connection)))
-    counts = [_trusted(result, rewritten) for result in results if isinstance(result, TableCount)]
+
+    def look_back(connection: psycopg.Connection) -> None:
+        rewritten.update(_rewritten(connection, log))
+
+    def totals(checks: Sequence[TotalCheck]) -> list[Work[Total | None]]:
+        return [Work(PAGE, total_alone(log, check, _rewritten, _NOT_AS_OF_THE_SNAPSHOT)) for check in checks]
+
+    found = Crew(open_session, [*totals(alone), *work]).run(scope.jobs, advance, look_back)
+    # A total that spoilt the scan of its table is asked by itself: its error is its own.
+    again = [check for one in works.values() if one.unsummed for check in one.sums]
+    found += Crew(open_session, totals(again)).run(scope.jobs, advance, look_back) if again else []
+    summed = {total.name: total for total in found if total is not None}
+    for one in works.values():
+        summed |= {adding.check.name: one.total(adding, rewritten, _NOT_AS_OF_THE_SNAPSHOT) for adding in one.totals()}
     return Measures(
-        relations=tuple(
-            Relation(kind=UNLOGGED if kind == "r" and unlogged else _KINDS[kind], name=qualified(schema, name))
-            for kind, schema, name, _, unlogged in found
-        ),
-        counts=tuple(sorted(counts, key=lambda count: count.table)),
-        totals=tuple(result for result in results if isinstance(result, Total)),
+        relations=tuple(Relation(kind=table.told_kind, name=table.shown) for table in tables),
+        counts=tuple(sorted((one.count(rewritten, _NOT_AS_OF_THE_SNAPSHOT) for one in works.values()), key=_by_name)),
+        totals=tuple(summed[check.name] for check in wish.totals),
         queries=tuple(log.queries),
+        structure=structure,
+        structure_error=unread,
+        sequences=sequences,
     )
 
 
-def _counting(log: Log, schema: str, table: str) -> Callable[[psycopg.Connection], TableCount]:
-    name = qualified(schema, table)
+def _structure(connection: psycopg.Connection, log: Log) -> tuple[tuple[Item, ...], str]:
+    """The structure, or why it cannot be read.
 
-    def count(connection: psycopg.Connection) -> TableCount:
-        try:
-            with savepoint(connection):
-                rows = log.ask(connection, f"rows of {name}", count_statement(schema, table))
-        except CheckError as error:
-            return TableCount(table=name, rows=None, error=error.message)
-        return TableCount(table=name, rows=rows[0][0])
-
-    return count
+    PostgreSQL's functions that write definitions look at the present: what was dropped after the snapshot is an error.
+    """
+    try:
+        with connection.transaction():
+            return read_structure(connection, log), ""
+    except CheckError as error:
+        return (), error.message
 
 
-def _totalling(log: Log, check: TotalCheck) -> Callable[[psycopg.Connection], Total]:
-    def total(connection: psycopg.Connection) -> Total:
-        by, statement = tuple(check.by), total_statement(check)
-        try:
-            with savepoint(connection):
-                with reading_no_foreign_table(connection, log, check.name, statement):
-                    rows = log.ask(connection, check.name, statement)
-                rewritten = _rewritten(log, connection)
-            if rewritten:
-                told = f"{check.name}: {', '.join(rewritten)}: {_NOT_AS_OF_THE_SNAPSHOT}"
-                return Total(name=check.name, by=by, rows=(), error=told)
-            return Total(name=check.name, by=by, rows=tuple(_total_row(check, row) for row in rows))
-        except CheckError as error:
-            return Total(name=check.name, by=by, rows=(), error=_with_hint(error))
-
-    return total
+def _by_name(count: TableCount) -> str:
+    return count.table
 
 
-def _total_row(check: TotalCheck, row: tuple[Any, ...]) -> TotalRow:
-    *group, count, amounts, total, kind = row
-    if kind not in _EXACT:
-        raise CheckError(
-            f"{check.name}: the sum of {check.amount} is of type {kind}; expected one of {', '.join(sorted(_EXACT))}",
-            hint=f"a binary float cannot hold money exactly; cast it in the plan: ({check.amount})::numeric",
+def _works(
+    tables: Sequence[Table], wish: Wish, scope: Scope, connection: psycopg.Connection, log: Log
+) -> dict[tuple[str, str], TableWork]:
+    known = {count.table: count.scan for count in scope.like.counts if count.scan} if scope.like else {}
+    works = {}
+    for table in tables:
+        if table.kind != "r" or (scope.only is not None and table.shown not in scope.only):
+            continue
+        scan = known.get(table.shown) or plan_scan(table, wish.digest or "fast", _ends(table, connection, log))
+        works[table.schema, table.name] = TableWork(
+            scan, shown=table.shown, size=table.size, digest=wish.digest is not None
         )
-    exact = total if total is None or isinstance(total, Decimal) else Decimal(total)
-    return TotalRow(group=tuple(group), rows=count, amounts=amounts, total=exact)
+    if scope.only is None and (objects := log.ask(connection, LARGE, _OBJECTS)[0][0]):
+        works[LARGE_OBJECTS.namespace, LARGE_OBJECTS.name] = TableWork(
+            LARGE_OBJECTS, shown=LARGE, size=PAGE * objects, digest=wish.digest is not None
+        )
+    return works
 
 
-def _with_hint(error: CheckError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message
+def _ends(table: Table, connection: psycopg.Connection, log: Log) -> tuple[int, int] | None:
+    """Smallest and largest value of its ordered key: two looks into its index."""
+    key = ordered_key(table)
+    if key is None:
+        return None
+    try:
+        with connection.transaction():
+            statement = f"SELECT min({key})::bigint, max({key})::bigint FROM ONLY {table.quoted}"  # noqa: S608 - quoted
+            low, high = log.ask(connection, f"ends of {table.shown}", statement)[0]
+    except CheckError:
+        return None  # its scan says what is wrong with it
+    return None if low is None else (low, high)
 
 
-_NOT_AS_OF_THE_SNAPSHOT = "truncated or rewritten after the snapshot was taken, which cannot be looked behind"
+def _pieces(
+    tables: Sequence[Table],
+    works: Mapping[tuple[str, str], TableWork],
+    scope: Scope,
+    connection: psycopg.Connection,
+    log: Log,
+) -> list[Work[Total | None]]:
+    """The scans, the largest first."""
+    version, workers = log.ask(connection, "what the server can do", _SERVER)[0]
+    heaps = {(table.schema, table.name) for table in tables if table.heap}
+    cut = version >= _PIECES_SINCE and (scope.pieces or (scope.jobs > 1 and not workers))
+    pieces: list[Work[Total | None]] = []
+    for name, one in works.items():
+        one.workers = 0 if cut else min(workers, scope.jobs - 1)
+        ranges = cut_in_pieces(one.size) if cut and name in heaps and one.scan.digest == "hash" else [Piece()]
+        pieces += [Work(one.size // len(ranges) + 1, one.piece(log, piece), one.told) for piece in ranges]
+    return sorted(pieces, key=lambda piece: piece.weight, reverse=True)
 
 
-def _rewritten(log: Log, connection: psycopg.Connection) -> list[str]:
+def _rewritten(connection: psycopg.Connection, log: Log) -> list[str]:
     """The tables read in this transaction whose storage is no longer that of the snapshot."""
     rows = log.ask(connection, "tables rewritten since the snapshot", _REWRITTEN)
     return sorted(qualified(schema, table) for schema, table in rows)
-
-
-def _trusted(count: TableCount, rewritten: set[str]) -> TableCount:
-    if count.table not in rewritten:
-        return count
-    return TableCount(table=count.table, rows=None, error=_NOT_AS_OF_THE_SNAPSHOT)
-
-
-def savepoint(connection: psycopg.Connection) -> AbstractContextManager[object]:
-    """So that one statement's error leaves the snapshot to the others."""
-    return connection.transaction()

@@ -17,6 +17,13 @@ from checks.asking import Log
 from checks.names import qualified
 from drills.errors import CheckError
 
+_LOCKED = """
+SELECT n.nspname::text, c.relname::text
+  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'm')
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
 _FOREIGN_LOCKED = """
 SELECT n.nspname::text, c.relname::text
   FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -47,6 +54,18 @@ def reading_no_foreign_table(
     # A statement cancelled for its many rows leaves a transaction that answers nothing more; nor did it pass.
     if connection.info.transaction_status is not TransactionStatus.INERROR:
         _refuse(_foreign_locked(connection, log, name) - opened)
+
+
+def tables_read(
+    connection: psycopg.Connection, log: Log, name: str, planned: set[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Schema and name of every table that a statement reads, inside `reading_no_foreign_table`.
+
+    Its plan names those that will be read, and the locks that planning took those which the statement names: the
+    planner leaves out a table where a constraint already answers for it.
+    """
+    locked = log.ask(connection, f"{name}: its tables", _LOCKED)
+    return sorted({*planned, *((schema, table) for schema, table in locked)})
 
 
 def _nodes(plan: object) -> Iterator[dict[str, Any]]:

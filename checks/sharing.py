@@ -9,7 +9,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import psycopg
 
@@ -18,20 +19,37 @@ from drills.errors import ConnectError
 from drills.secrets import VAULT
 
 T = TypeVar("T")
-Advance = Callable[[int, int, str], None]
-"""Progress: done, of how many, unit."""
 _CANCEL_EVERY = 1.0
 """Seconds."""
+
+
+class Advance(Protocol):
+    """Is told how far something is; what it raises ends it."""
+
+    def __call__(self, done: int, total: int, unit: str, about: str = "") -> None:
+        """So much is done, and this was it last."""
+
+
+@dataclass(frozen=True)
+class Work(Generic[T]):
+    """A piece of work."""
+
+    weight: int
+    """About how many bytes the server has to read for it."""
+    run: Callable[[psycopg.Connection], T]
+    told: Callable[[], str] = str
+    """What has been done, in words, once it is."""
 
 
 class Crew(Generic[T]):
     """Some sessions and the work before them, each piece done by whoever is free."""
 
-    def __init__(self, open_session: OpenSession, work: Sequence[Callable[[psycopg.Connection], T]]) -> None:
+    def __init__(self, open_session: OpenSession, work: Sequence[Work[T]]) -> None:
         self._open_session = open_session
         self._work = work
         self._waiting = iter(range(len(work)))
         self._results: dict[int, T] = {}
+        self._done, self._whole = 0, sum(piece.weight for piece in work)
         self._at_work: set[psycopg.Connection] = set()
         self._stopped = False
         self._lock = threading.Lock()
@@ -64,10 +82,11 @@ class Crew(Generic[T]):
                 self._at_work.add(connection)
                 try:
                     while (index := self._next()) is not None:
-                        done = self._work[index](connection)
+                        done = self._work[index].run(connection)
                         with self._lock:
                             self._results[index] = done
-                            advance(len(self._results), len(self._work), "tables and totals")
+                            self._done += self._work[index].weight
+                            advance(self._done, self._whole, "bytes", self._work[index].told())
                     if not self._stopped:
                         farewell(connection)
                 finally:

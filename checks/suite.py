@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from checks.asking import Log, OpenSession
 from checks.base import Answer, Question, answer
+from checks.content import compare_content
+from checks.control import compare_control
+from checks.integrity import integrity_questions
 from checks.invariants import ask_invariant
-from checks.measure import measure, total_statement
+from checks.ledger import judge, parts
+from checks.measure import Scope, Wish, measure
 from checks.row_counts import compare_row_counts, emptied
+from checks.sequences import compare_sequences
 from checks.sharing import Advance
+from checks.smoke import smoke_questions
+from checks.structure import compare_structure
 from checks.tables import compare_tables
 from checks.totals import compare_totals
+from checks.totals_sql import total_statement
 from drills.errors import CheckError
-from drills.measures import Measures, Total
-from drills.plan import Checks, InvariantCheck, TotalCheck
+from drills.measures import Expectations, Measures, Total
+from drills.plan_checks import Checks, InvariantCheck
+from drills.plan_totals import LedgerCheck, TotalCheck, control_name
+from drills.probes import Probe
 from drills.records import Basis, CheckResult
 
 
+@dataclass(frozen=True)
+class Subject:
+    """The copy, as checks get to it."""
+
+    open_session: OpenSession
+    """Gives sessions that may not write."""
+    open_writing: OpenSession
+    """Gives sessions that may; what checks write in them is rolled back."""
+    log: Log
+    opened: datetime
+    """When the drill was opened, which fixes the end of every period."""
+    jobs: int = 1
+    probe: Probe | None = None
+    """Runs programs against it; None where no program may be run."""
+    owners: bool = True
+    """Whether owners and grants were restored."""
+    physical: bool = False
+    """Whether it is made of production's own pages."""
+    only: frozenset[str] | None = None
+    """The tables whose content is asked for, by their names for people; None for all."""
+
+
 def run_checks(
-    wish: Checks, expected: Measures, open_session: OpenSession, *, jobs: int, log: Log, folder: Path, advance: Advance
+    wish: Checks, expected: Expectations, subject: Subject, folder: Path, advance: Advance
 ) -> Iterator[CheckResult]:
     """One result after the other; the CSVs go to `folder`.
 
@@ -28,54 +63,107 @@ def run_checks(
         CheckError: the copy's catalogue cannot be read.
         ConnectError: the copy cannot be reached.
     """
-    actual = measure(open_session, wish.totals, jobs, log, advance)
-    for question in _questions(wish, expected, actual, open_session, log):
+    scope = Scope(subject.jobs, pieces=True, like=expected.measures, only=subject.only)
+    actual = measure(subject.open_session, Wish.of(wish, subject.opened), scope, subject.log, advance)
+    round_ = _Round(wish, expected, actual, subject)
+    for question in round_.questions(advance):
         yield answer(question, folder)
 
 
-def _questions(
-    wish: Checks, expected: Measures, actual: Measures, open_session: OpenSession, log: Log
-) -> Iterator[Question]:
-    if wish.tables:
-        texts = [query.sql.strip() for query in actual.queries if query.name == "relations"]
-        yield Question("tables", "tables", Basis.SNAPSHOT, texts, lambda: compare_tables(expected, actual))
-    if wish.row_counts:
-        texts = [query.sql for query in actual.queries if query.name.startswith("rows of ")]
-        yield Question(
-            "row counts", "row_counts", Basis.SNAPSHOT, sorted(texts), lambda: compare_row_counts(expected, actual)
+@dataclass(frozen=True)
+class _Round:
+    """What is asked in one round, and of what."""
+
+    wish: Checks
+    expected: Expectations
+    actual: Measures
+    subject: Subject
+
+    def questions(self, advance: Advance) -> Iterator[Question]:
+        """In the order of the report: what is compared first, programs that may write last."""
+        wish, before, subject = self.wish, self.expected.measures, self.subject
+        yield from self._of_tables()
+        if wish.sequences:
+            ask = partial(compare_sequences, before, self.actual, subject.open_session, subject.log)
+            yield self._measured("sequences", "sequences", partial(ask, from_wal=subject.physical))
+        for total in wish.totals:
+            yield from self._of_total(total.settled(subject.opened))
+        for ledger in wish.ledger:
+            texts = [total_statement(part.settled(subject.opened)) for part in parts(ledger)]
+            yield Question(ledger.name, "ledger", Basis.CONTROL, texts, partial(self._ledger, ledger))
+        lost = emptied(before, self.actual)
+        for invariant in wish.invariants:
+            ask_it = partial(self._invariant, invariant, lost)
+            yield Question(invariant.name, "invariant", Basis.CONTROL, [invariant.sql], ask_it)
+        yield from integrity_questions(
+            subject.open_writing,
+            subject.log,
+            advance,
+            amcheck=wish.amcheck,
+            checksums=wish.checksums and subject.physical,
         )
-    for check in wish.totals:
-        yield Question(check.name, "totals", Basis.SNAPSHOT, [total_statement(check)], _total(check, expected, actual))
-    for invariant in wish.invariants:
-        yield Question(
-            invariant.name,
-            "invariant",
-            Basis.CONTROL,
-            [invariant.sql],
-            _invariant(invariant, open_session, log, emptied(expected, actual)),
+        if wish.smoke and subject.probe is not None:
+            yield from smoke_questions(wish.smoke, subject.open_session, subject.probe, subject.log, lost)
+
+    def _of_tables(self) -> Iterator[Question]:
+        wish, before, after = self.wish, self.expected.measures, self.actual
+        if wish.tables:
+            yield self._measured("tables", "relations", partial(compare_tables, before, after))
+        if wish.row_counts:
+            yield self._measured("row counts", "rows of ", partial(compare_row_counts, before, after))
+        if wish.content.compare:
+            yield self._measured("content", "content of ", partial(compare_content, before, after, wish.content))
+        if wish.structure:
+            yield self._measured("structure", "structure", self._structure)
+
+    def _structure(self) -> Answer:
+        for where, side in (("at the source", self.expected.measures), ("in the copy", self.actual)):
+            if side.structure_error:
+                raise CheckError(f"not read {where}: {side.structure_error}")
+        return compare_structure(self.expected.measures, self.actual, owners=self.subject.owners)
+
+    def _measured(self, name: str, asked: str, ask: Callable[[], Answer]) -> Question:
+        """A comparison of what was measured, with the statements that measured it."""
+        texts = [query.sql.strip() for query in self.actual.queries if query.name.startswith(asked)]
+        return Question(name, name.replace(" ", "_"), Basis.SNAPSHOT, sorted(dict.fromkeys(texts)), ask)
+
+    def _of_total(self, check: TotalCheck) -> Iterator[Question]:
+        texts = [total_statement(check)]
+        yield Question(check.name, "totals", Basis.SNAPSHOT, texts, partial(self._total, check))
+        if check.control is not None:
+            yield Question(control_name(check), "control", Basis.CONTROL, texts, partial(self._control, check))
+
+    def _total(self, check: TotalCheck) -> Answer:
+        seconds = sum(query.seconds for query in self.actual.queries if query.name == check.name)
+        wanted, there = (_of(side, check.name) for side in (self.expected.measures, self.actual))
+        return compare_totals(wanted, there, seconds, check)
+
+    def _control(self, check: TotalCheck) -> Answer:
+        control = next((found for found in self.expected.controls if found.name == check.name), None)
+        if control is None:
+            raise CheckError("the control was not read")
+        return compare_control(
+            check, control, *(_of(side, check.name) for side in (self.expected.measures, self.actual))
         )
 
+    def _ledger(self, check: LedgerCheck) -> Answer:
+        names = [part.name for part in parts(check)]
+        seconds = sum(query.seconds for query in self.actual.queries if query.name in names)
+        before, after = ({name: _of(side, name) for name in names} for side in (self.expected.measures, self.actual))
+        return judge(check, before, after, seconds)
 
-def _total(check: TotalCheck, expected: Measures, actual: Measures) -> Callable[[], Answer]:
-    def ask() -> Answer:
-        seconds = sum(query.seconds for query in actual.queries if query.name == check.name)
-        return compare_totals(_of(expected, check, "expected"), _of(actual, check, "measured"), seconds)
-
-    return ask
+    def _invariant(self, check: InvariantCheck, lost: dict[str, int]) -> Answer:
+        with self.subject.open_session() as connection:
+            return ask_invariant(check, connection, self.subject.log, lost)
 
 
-def _of(measures: Measures, check: TotalCheck, told: str) -> Total:
-    found = next((total for total in measures.totals if total.name == check.name), None)
+def _of(measures: Measures, name: str) -> Total:
+    found = next((total for total in measures.totals if total.name == name), None)
     if found is None:
-        raise CheckError(f"nothing of this name was {told}")
+        raise CheckError(f"{name} was not measured")
     return found
 
 
-def _invariant(
-    check: InvariantCheck, open_session: OpenSession, log: Log, lost: Mapping[str, int]
-) -> Callable[[], Answer]:
-    def ask() -> Answer:
-        with open_session() as connection:
-            return ask_invariant(check, connection, log, lost)
-
-    return ask
+def on_tables(subject: Subject, names: Sequence[str]) -> Subject:
+    """The same copy, with only these tables looked into."""
+    return replace(subject, only=frozenset(names))

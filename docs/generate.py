@@ -33,6 +33,10 @@ source:
   writable_role: refuse
   statement_timeout: 30min
   lock_timeout: 5s
+  load:
+    max_active: 50
+    max_lag: 30s
+    patience: 10min
 
 recovery:
   method: dump
@@ -48,7 +52,14 @@ staging:                     # no address: the drill makes a server of its own
 
 checks:
   row_counts: true
+  content:
+    digest: fast
+    leave_out:
+      - table: public.session_cache
+        reason: emptied by every release
   tables: true
+  structure: true
+  sequences: true
   totals:
     - name: invoices by currency and month
       table: billing.invoice
@@ -57,6 +68,40 @@ checks:
         currency: currency
         month: date_trunc('month', posted_at)
       where: status <> 'draft'
+    - name: ledger by currency
+      table: billing.posting
+      amount: amount
+      by:
+        currency: currency
+      sign:
+        column: side
+        positive: [D]
+        negative: [C]
+      closed:
+        column: posted_at
+        until: end of previous month
+      tolerance:
+        within: 0.05
+        justification: the warehouse rounds each line to a cent
+      control:
+        csv_file:
+          path: /srv/controls/ledger-2026-10.csv
+          sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+        amount: balance
+  ledger:
+    - kind: subledger_equals_control
+      name: receivables equal their account
+      subledger:
+        table: billing.invoice
+        amount: open_amount
+        by:
+          currency: currency
+      control_account:
+        table: billing.balance
+        amount: amount
+        by:
+          currency: currency
+        where: account = 1200
   invariants:
     - name: every journal entry balances
       sql: SELECT entry FROM billing.posting GROUP BY entry HAVING sum(amount) <> 0
@@ -64,6 +109,28 @@ checks:
     - name: suspense account is empty
       sql: SELECT coalesce(sum(amount), 0.00) FROM billing.posting WHERE account = 9999
       expect: 0.00
+
+  amcheck: true
+  checksums: true
+  smoke:
+    - kind: sql
+      name: entries of the last day
+      sql: SELECT count(*) FROM billing.posting WHERE posted_at > now() - interval '1 day'
+      min: 1
+    - kind: within
+      name: customer search
+      sql: SELECT * FROM billing.customer WHERE lower(name) LIKE 'smith%' ORDER BY name LIMIT 50
+      limit: 500ms
+    - kind: command
+      name: ledger self-test
+      run: [/srv/ledger/bin/selftest, --read-only]
+      matches: ^[0-9]+ accounts, 0 faults$
+    - kind: http
+      name: billing front page
+      start: [/srv/billing/bin/serve, --workers, "1"]
+      url: http://127.0.0.1:{port}/health
+      contains: '"database":"up"'
+      limit: 2min
 
 outages:
   - kind: kill_server
@@ -120,36 +187,54 @@ def page() -> str:
     """
     parse_plan(EXAMPLE.encode(), "the example in docs/generate.py")
     schema = plan_schema()
-    return "\n".join([HEAD.format(example=EXAMPLE), *_section("", schema, schema["$defs"])])
+    return "\n".join([HEAD.format(example=EXAMPLE), *_section("", schema, schema["$defs"], {})])
 
 
-def _section(path: str, model: dict[str, Any], models: dict[str, Any]) -> Iterator[str]:
-    """The table of one model, then the sections inside it, in the order of its keys."""
-    yield f"## `{path}`\n" if path else "## The top level\n"
+def _section(
+    path: str, model: dict[str, Any], models: dict[str, Any], told: dict[str, str], kind: str = ""
+) -> Iterator[str]:
+    """The table of one model, then the sections inside it, in the order of its keys.
+
+    `told` has the models that have been described, with their paths: a second time they are only pointed to.
+    """
+    yield f"## `{path}`{kind}\n" if path else "## The top level\n"
     yield f"{model['description']}\n"
     yield "| Key | Type | Default | Description | Example |"
     yield "|---|---|---|---|---|"
-    inner: list[tuple[str, dict[str, Any]]] = []
+    inner: list[tuple[str, dict[str, Any], str]] = []
     for key, field in model["properties"].items():
         full = f"{path}.{key}".removeprefix(".")
         section = _reference_in(field)
-        if section:
-            inner.append((full + ("[]" if field.get("type") == "array" else ""), models[section]))
+        place = full + ("[]" if field.get("type") == "array" else "")
+        again = section and told.setdefault(section, place) != place
+        if section and not again:
+            inner.append((place, models[section], ""))
+        inner += [(place, models[name], f" of kind `{kind}`") for kind, name in _kinds_in(field).items()]
         default = "its own defaults" if "$ref" in field else _value(field.get("default"))
         default = "*required*" if key in model.get("required", []) else default
-        example = "" if section else _value(field["examples"][0])
+        example = "" if section or _kinds_in(field) else _value(field["examples"][0])
         # pydantic leaves a description out where the section's own says the same.
         description = field.get("description") or models[section]["description"]
+        description += f" Its keys are those of `{told[section]}`." if again else ""
         row = (f"`{full}`", _type(field), default, description, example)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
     yield ""
-    for full, section_model in inner:
-        yield from _section(full, section_model, models)
+    for full, section_model, of_kind in inner:
+        yield from _section(full, section_model, models, told, of_kind)
 
 
 def _reference_in(field: dict[str, Any]) -> str:
     """The name of the model that a key holds, one or several of."""
-    return str(field.get("$ref", field.get("items", {}).get("$ref", ""))).rsplit("/", 1)[-1]
+    for part in (field, field.get("items", {}), *field.get("anyOf", [])):
+        if "$ref" in part:
+            return str(part["$ref"]).rsplit("/", 1)[-1]
+    return ""
+
+
+def _kinds_in(field: dict[str, Any]) -> dict[str, str]:
+    """Where the model of an element depends on its kind: each kind, and the name of its model."""
+    mapping = field.get("items", {}).get("discriminator", {}).get("mapping", {})
+    return {kind: reference.rsplit("/", 1)[-1] for kind, reference in mapping.items()}
 
 
 def _type(field: dict[str, Any]) -> str:
@@ -157,7 +242,7 @@ def _type(field: dict[str, Any]) -> str:
         return " or ".join(_type(part) for part in field["anyOf"] if part.get("type") != "null")
     if "const" in field or "enum" in field:
         return " or ".join(_value(choice) for choice in field.get("enum", [field.get("const")]))
-    if "$ref" in field:
+    if "$ref" in field or "discriminator" in field:
         return "section"
     if field["type"] == "array":
         return f"list of {_type(field['items'])}s"

@@ -6,6 +6,7 @@ DrillbookError
 │   ├── GuardError       the guard found a reason to stop
 │   └── SecretError      a reference to a secret leads nowhere
 ├── ConnectError         a server could not be reached or did not let us in
+├── LoadError            production is too busy to be measured, or its load cannot be seen
 ├── ToolError            a PostgreSQL tool could not be found, failed, or took too long
 ├── ClusterError         a server of ours did not start, stop or go away
 ├── CheckError           a check could not be asked
@@ -50,6 +51,10 @@ class SecretError(RefusedError):
 
 class ConnectError(DrillbookError):
     """A server could not be reached, or did not let us in."""
+
+
+class LoadError(DrillbookError):
+    """Production is too busy to be measured, or its load cannot be seen."""
 
 
 class ToolError(DrillbookError):

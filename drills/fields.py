@@ -94,12 +94,15 @@ Reference = Annotated[str, AfterValidator(_reference), WithJsonSchema({"type": "
 Address = Annotated[str, AfterValidator(_address)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
 Title = Annotated[str, Field(pattern=r"^\S(.{0,98}\S)?$")]
+ShortTitle = Annotated[str, Field(pattern=r"^\S(.{0,68}\S)?$")]
+"""A title that others are made from."""
 Text = Annotated[str, Field(pattern=r"\S")]
 Tools = Annotated[str, Field(pattern=r"^(auto|embedded|/.*)$")]
 FORMS: Mapping[str, str] = MappingProxyType(
     {
         r"^[a-z0-9][a-z0-9_-]{0,47}$": "lowercase letters, digits, - and _, 48 at most",
         r"^\S(.{0,98}\S)?$": "1 to 100 characters on one line, without blanks at the ends",
+        r"^\S(.{0,68}\S)?$": "1 to 70 characters on one line, without blanks at the ends",
         r"\S": "a text that is not blank",
         r"^(auto|embedded|/.*)$": "`auto`, `embedded`, or the full path of a folder",
     }

@@ -14,6 +14,7 @@ from drills import events
 from drills.errors import JournalError
 from drills.events import Entry
 from drills.journal import Reading
+from drills.measures import CONTROL_SUFFIX
 from drills.records import (
     Backup,
     CheckResult,
@@ -35,6 +36,8 @@ from drills.records import (
 )
 from drills.units import parse_duration
 
+_NAMED_CHECKS = ("totals", "ledger", "invariants", "smoke")
+"""The keys of a plan whose checks have names of their own."""
 AFTER_RESTORE = "after restore"
 """The name of the first round of checks."""
 
@@ -374,9 +377,20 @@ def _planned_checks(plan: dict[str, object]) -> list[str]:
     """Names of the checks that every round has to answer."""
     checks = plan.get("checks")
     checks = checks if isinstance(checks, dict) else {}
-    named = [check["name"] for kind in ("totals", "invariants") for check in checks.get(kind) or []]
+    named = [check["name"] for kind in _NAMED_CHECKS for check in checks.get(kind) or []]
+    named += [f"{total['name']} {CONTROL_SUFFIX}" for total in checks.get("totals") or [] if total.get("control")]
     counts = ["row counts"] if checks.get("row_counts", True) else []
-    return [*counts, *(["tables"] if checks.get("tables", True) else []), *named]
+    # A journal from before there were these checks has no such key, and nobody asked.
+    own = ["content"] if (checks.get("content") or {}).get("compare") else []
+    own += [name for name in ("structure", "sequences", "amcheck") if checks.get(name)]
+    own += ["page checksums"] if checks.get("checksums") and _is_physical(plan) else []
+    return [*counts, *(["tables"] if checks.get("tables", True) else []), *own, *named]
+
+
+def _is_physical(plan: dict[str, object]) -> bool:
+    """Whether the copy is made of production's own pages, which a dump is not."""
+    recovery = plan.get("recovery")
+    return isinstance(recovery, dict) and recovery.get("method", "dump") != "dump"
 
 
 def _against(objective: Objective) -> str:

@@ -6,6 +6,10 @@ Owns the models that hold what source and copy have shown, and the expectations 
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import PlainSerializer
+
 from drills.records import Basis, Instant, Model, Money, Snapshot
 
 
@@ -24,13 +28,42 @@ class Query(Model):
     rows: int
 
 
+class Scan(Model):
+    """How the content of one table is digested: source and copy are asked in the same words."""
+
+    namespace: str
+    """Its schema."""
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    """Columns that name a row; empty where nothing does."""
+    digest: Literal["hash", "sha256"]
+    row: str
+    """SQL of the digest of a row: a bigint, or a bytea with `sha256`."""
+    bucket: str
+    """SQL of the bucket that a row belongs to; empty where the table is one bucket."""
+
+
+class Bucket(Model):
+    """Rows of a table that are told apart by their key, and their digest."""
+
+    bucket: str
+    rows: int
+    digest: str
+    """The exact sum of the rows' digests, or SHA-256 over them in order."""
+
+
 class TableCount(Model):
-    """Rows of one table."""
+    """Rows of one table, and the digest of what they hold."""
 
     table: str
     """Schema and name, quoted where needed."""
     rows: int | None
     """None where it could not be counted."""
+    digest: str | None = None
+    """Over all columns of all rows; None where it was not asked for or could not be had."""
+    buckets: tuple[Bucket, ...] = ()
+    scan: Scan | None = None
     error: str = ""
 
 
@@ -51,8 +84,31 @@ class Total(Model):
     name: str
     by: tuple[str, ...]
     rows: tuple[TotalRow, ...]
+    closed: str = ""
+    """The end of its period, as it stands in the statement; empty where it has none."""
     error: str = ""
     """Why it could not be measured; then there are no rows."""
+
+
+CONTROL_SUFFIX = "(control)"
+"""Behind the name of a total: the comparison with what another system says of it."""
+
+
+class ControlTotals(Model):
+    """A total as another system has it, read once in a drill."""
+
+    name: str
+    """Of the total that it belongs to."""
+    origin: str
+    """The file with its digest, or the other database. No secret is in here."""
+    query: str = ""
+    """What was asked there, where it is a database."""
+    read: Instant
+    by: tuple[str, ...]
+    rows: tuple[TotalRow, ...]
+    """`rows` and `amounts` are the records of the group."""
+    error: str = ""
+    """Why it could not be read; then there are no rows."""
 
 
 class Relation(Model):
@@ -62,6 +118,36 @@ class Relation(Model):
     name: str
 
 
+Exact = Annotated[int, PlainSerializer(str, str)]
+"""A bigint: canonical JSON, whose numbers are floats, could not hold it."""
+
+
+class Item(Model):
+    """Something of a database's structure: a column, a constraint, a function and so on."""
+
+    kind: str
+    name: str
+    definition: str
+    """What it is, as a JSON object of texts, lists of texts, and truth values; what is not set is not in it."""
+
+
+class SequenceState(Model):
+    """Where a sequence stands, and the columns that it feeds."""
+
+    name: str
+    low: Exact | None
+    """The next value that it would give, before everything else was measured. None where it could not be read."""
+    high: Exact | None
+    """The same afterwards; where it was read once, equal to `low`."""
+    increment: Exact
+    cycle: bool = False
+    owned_by: str | None = None
+    """The column that it belongs to: with that one it is dropped."""
+    feeds: tuple[tuple[str, str, str], ...] = ()
+    """Schema, table and column of what takes its values: its owner, identity columns, defaults."""
+    error: str = ""
+
+
 class Measures(Model):
     """What was measured in one database, source or copy alike."""
 
@@ -69,6 +155,20 @@ class Measures(Model):
     counts: tuple[TableCount, ...]
     totals: tuple[Total, ...]
     queries: tuple[Query, ...]
+    structure: tuple[Item, ...] = ()
+    structure_error: str = ""
+    """Why it could not be read; then there are no items."""
+    sequences: tuple[SequenceState, ...] = ()
+
+
+class Platform(Model):
+    """What decides how a value is digested, besides the value."""
+
+    version: str
+    """As version() says: server, architecture, compiler."""
+    encoding: str
+    probe: str
+    """The digest of known values of every kind, computed by this server."""
 
 
 class Expectations(Model):
@@ -76,6 +176,10 @@ class Expectations(Model):
 
     basis: Basis
     snapshot: Snapshot
+    platform: Platform | None = None
+    """Where they were measured."""
     settings: dict[str, str]
     """Session settings that decide how values read."""
     measures: Measures
+    controls: tuple[ControlTotals, ...] = ()
+    """What other systems say of the totals."""

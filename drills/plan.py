@@ -14,7 +14,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from drills.fields import Address, Duration, Name, Period, Reference, Size, Text, Title, Tools, server_of
-from drills.plan_checks import Checks, InvariantCheck, Section, TotalCheck, fault, refuse_twice
+from drills.plan_checks import Checks, InvariantCheck
+from drills.plan_section import Section, fault, refuse_twice
+from drills.plan_totals import TotalCheck
 from drills.units import parse_duration, parse_size, show_duration
 
 __all__ = [
@@ -32,6 +34,32 @@ __all__ = [
     "parse_size",
     "show_duration",
 ]
+
+
+class Load(Section):
+    """How busy production may be while it is measured. Looked at between statements, also before the backup begins."""
+
+    max_active: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="The most sessions of others that may be active; above it, measuring waits.",
+        examples=[50],
+    )
+    max_lag: Period | None = Field(
+        None,
+        description="The furthest that a standby may be behind, or the source itself where it is one.",
+        examples=["30s"],
+    )
+    patience: Period = Field(
+        timedelta(minutes=10), description="The longest wait; past it the drill ends as UNKNOWN.", examples=["1h"]
+    )
+
+    @model_validator(mode="after")
+    def _something_is_limited(self) -> Self:
+        if self.max_active is None and self.max_lag is None:
+            raise fault("says nothing: give `max_active`, `max_lag` or both")
+        return self
 
 
 class Source(Section):
@@ -56,6 +84,9 @@ class Source(Section):
     )
     lock_timeout: Period = Field(
         timedelta(seconds=5), description="The longest wait for a lock on the source.", examples=["5s"]
+    )
+    load: Load | None = Field(
+        None, description="How busy production may be; not looked at unless given. Needs pg_read_all_stats."
     )
 
 

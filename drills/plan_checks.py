@@ -6,51 +6,17 @@ Owns the models of the checks and every rule between them. Refuses what cannot b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any, Self
+from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from drills.fields import Text, Title
-from drills.records import Model
+from drills.plan_section import Section, Value, fault, refuse_twice
+from drills.plan_smoke import Smoke
+from drills.plan_totals import LedgerCheck, TotalCheck, control_name
 
-
-def fault(said: str, *at: str | int) -> PydanticCustomError:
-    """An error that knows its place below the model which raises it, so that it is shown with the right line."""
-    return PydanticCustomError("plan_rule", "{said}", {"said": said, "at": at})
-
-
-def refuse_twice(kind: str, places: Sequence[tuple[str, tuple[str | int, ...]]]) -> None:
-    """Two of one name could not be told apart in the report, nor, in another case, as files."""
-    seen: set[str] = set()
-    for name, at in places:
-        if name.casefold() in seen:
-            raise fault(f"duplicate name of {kind}: {name!r}", *at)
-        seen.add(name.casefold())
-
-
-class Section(Model):
-    """A part of the plan. Its values stay out of pydantic's own errors: one of them may be a misplaced secret."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-
-class TotalCheck(Section):
-    """A sum of money, by groups, that must come back to the last digit."""
-
-    name: Title = Field(description="What the total is called in the report.", examples=["invoices by currency"])
-    table: Text = Field(description="The table, with its schema unless that is `public`.", examples=["billing.invoice"])
-    amount: Text = Field(description="The amount: a column or an SQL expression of an exact type.", examples=["amount"])
-    by: dict[Title, Text] = Field(
-        default_factory=dict,
-        description="The groups: a label, and the column or SQL expression behind it.",
-        examples=[{"currency": "currency", "month": "date_trunc('month', posted_at)"}],
-    )
-    where: Text | None = Field(
-        None, description="Which rows count, as an SQL condition.", examples=["status <> 'draft'"]
-    )
+OWN_NAMES = ("row counts", "content", "tables", "structure", "sequences", "amcheck", "page checksums")
+"""What the checks that need no name in the plan are called."""
 
 
 class InvariantCheck(Section):
@@ -62,36 +28,77 @@ class InvariantCheck(Section):
         "return exactly one row with one column.",
         examples=["SELECT id FROM invoice WHERE total <> (SELECT sum(amount) FROM line WHERE invoice = id)"],
     )
-    expect: str = Field(
+    expect: Value = Field(
         "no rows",
         description="`no rows`, or the value as PostgreSQL writes it. Numbers are compared as exact decimals.",
         examples=["0.00"],
-        json_schema_extra={"type": ["string", "number"]},
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _value_as_text(cls, given: Any) -> Any:  # noqa: ANN401 - whatever YAML held
-        """A number in the plan is meant as PostgreSQL would write it."""
-        value = given.get("expect") if isinstance(given, dict) else None
-        if isinstance(value, int | Decimal) and not isinstance(value, bool):
-            return given | {"expect": format(value, "f" if isinstance(value, Decimal) else "d")}
-        return given
+
+class LeftOut(Section):
+    """A table whose content is not compared."""
+
+    table: Text = Field(description="Its name as the report writes it.", examples=["public.session_cache"])
+    reason: Text = Field(
+        description="Why that is in order. It stands in the report.", examples=["holds nothing that is missed"]
+    )
+
+
+class Content(Section):
+    """Every column of every row, by digests that are made where the rows are."""
+
+    compare: bool = Field(default=True, description="Compare the content of every table.", examples=[True])
+    digest: Literal["fast", "sha256"] = Field(
+        "fast",
+        description="`fast` finds every accident: a damage escapes it once in 2^64. `sha256` stands against a forger "
+        "too, reads every table in one piece, and takes about three times as long.",
+        examples=["sha256"],
+    )
+    leave_out: tuple[LeftOut, ...] = Field((), description="Tables that are not compared, each with its reason.")
 
 
 class Checks(Section):
     """What the copy must prove."""
 
     row_counts: bool = Field(default=True, description="Compare the row count of every table.", examples=[True])
+    content: Content = Field(default_factory=Content, description="The content of every table.")
     tables: bool = Field(default=True, description="Look for missing and unexpected tables.", examples=[True])
     totals: tuple[TotalCheck, ...] = Field((), description="Financial totals.")
+    ledger: tuple[LedgerCheck, ...] = Field((), description="Rules that books keep.")
     invariants: tuple[InvariantCheck, ...] = Field((), description="Statements whose answer is known.")
+    structure: bool = Field(
+        default=True,
+        description="Compare the catalogue: columns, constraints, indexes, triggers, views, functions, policies, "
+        "owners and grants, types, extensions and whatever else a schema is made of.",
+        examples=[True],
+    )
+    sequences: bool = Field(
+        default=True,
+        description="Compare where every sequence stands, also with the largest value of the column that it feeds.",
+        examples=[True],
+    )
+    amcheck: bool = Field(
+        default=True,
+        description="Have PostgreSQL's own amcheck go over every B-tree index, heap and TOAST table of the copy.",
+        examples=[True],
+    )
+    checksums: bool = Field(
+        default=True,
+        description="Read every page of a physical copy, so that the server verifies its checksum. A logical copy "
+        "has pages of its own making, and is not asked.",
+        examples=[True],
+    )
+    smoke: tuple[Smoke, ...] = Field((), description="Whether people could work with the copy.")
 
     @model_validator(mode="after")
     def _something_is_asked(self) -> Self:
         given = [(check.name, ("totals", index, "name")) for index, check in enumerate(self.totals)]
+        given += [(control_name(check), ("totals", i, "name")) for i, check in enumerate(self.totals) if check.control]
+        given += [(name, ("ledger", i, "name")) for i, check in enumerate(self.ledger) for name in check.names]
         given += [(check.name, ("invariants", index, "name")) for index, check in enumerate(self.invariants)]
-        refuse_twice("a check", [("row counts", ()), ("tables", ()), *given])
-        if not (self.row_counts or self.tables or self.totals or self.invariants):
+        given += [(check.name, ("smoke", index, "name")) for index, check in enumerate(self.smoke)]
+        refuse_twice("a check", [*((name, ()) for name in OWN_NAMES), *given])
+        asked = (self.row_counts, self.content.compare, self.tables, self.structure, self.sequences, self.amcheck)
+        if not any((*asked, self.totals, self.ledger, self.invariants, self.smoke)):
             raise fault("no check at all: a drill that asks nothing proves nothing")
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -98,15 +98,15 @@ class _Untitled(GenerateJsonSchema):
 def _explain(fault: ErrorDetails, lines: dict[Location, int], name: str) -> tuple[int, str, str]:
     """Line, message and hint for one fault that pydantic found."""
     context = fault.get("ctx", {})
-    loc = (*fault["loc"], *context.get("at", ()))
+    loc, keys = _follow((*fault["loc"], *context.get("at", ()), *(["kind"] if fault["type"] in _KINDS else [])))
     at = loc
     while at not in lines:
         at = at[:-1]
     where = _where(loc)
     hint = ""
     if fault["type"] == "extra_forbidden":
-        said, hint = "unknown key", _known_instead(loc)
-    elif fault["type"] == "missing":
+        said, hint = "unknown key", _known_instead(shown_key(loc[-1]), keys)
+    elif fault["type"] in {"missing", "union_tag_not_found"}:
         said = "missing"
     elif fault["type"] == "string_pattern_mismatch":
         said = f"expected {FORMS.get(str(context['pattern']), context['pattern'])}"
@@ -118,6 +118,8 @@ def _explain(fault: ErrorDetails, lines: dict[Location, int], name: str) -> tupl
     return lines[at], VAULT.redact(f"{name}:{lines[at]}: {where}: {said}"), hint
 
 
+_KINDS = {"union_tag_invalid", "union_tag_not_found"}
+"""Faults of the key `kind`, which pydantic tells of the element."""
 _TOLD: Mapping[str, str] = MappingProxyType(
     {
         "string_type": "expected a text",
@@ -126,9 +128,11 @@ _TOLD: Mapping[str, str] = MappingProxyType(
         "tuple_type": "expected a list",
         "dict_type": "expected a mapping",
         "model_type": "expected a mapping",
+        "model_attributes_type": "expected a mapping",
         "literal_error": "expected {expected}",
         "greater_than_equal": "expected at least {ge}",
         "less_than_equal": "expected at most {le}",
+        "union_tag_invalid": "expected one of {expected_tags}",
     }
 )
 
@@ -136,9 +140,11 @@ _TOLD: Mapping[str, str] = MappingProxyType(
 def _got(fault: ErrorDetails) -> str:
     """What came instead. A text is told only where the key takes no free text: elsewhere it may be a secret."""
     value = fault["input"]
+    if fault["type"] in _KINDS and isinstance(value, dict):
+        value = value.get("kind")
     if isinstance(value, dict | tuple) or value is None:
         return f", got {'nothing' if value is None else 'a mapping' if isinstance(value, dict) else 'a list'}"
-    if fault["type"] in {"tuple_type", "dict_type", "model_type"}:
+    if fault["type"] in {"tuple_type", "dict_type", "model_type", "model_attributes_type"}:
         return ", got a single value"
     if fault["type"] == "string_type":
         return f", got {'true or false' if isinstance(value, bool) else 'a number'} (put it in quotes)"
@@ -151,31 +157,39 @@ def _where(loc: Location) -> str:
     return "".join(parts).removeprefix(".") or "the plan"
 
 
-def _known_instead(loc: Location) -> str:
-    keys = _keys_at(loc[:-1])
-    given = shown_key(loc[-1])
+def _known_instead(given: str, keys: list[str]) -> str:
     near = difflib.get_close_matches(re.sub(r"[ -]", "_", given.lower()), keys, n=1)
     return f"for `{given}`, did you mean `{near[0]}`?" if near else f"known beside `{given}`: {', '.join(keys)}"
 
 
-def _keys_at(loc: Location) -> list[str]:
-    """The keys that the model at this place knows."""
-    model: type[BaseModel] = Plan
+def _follow(loc: Location) -> tuple[Location, list[str]]:
+    """The place as the plan has it, and the keys that are known where its last part is one.
+
+    Where the model of an element depends on its kind, pydantic tells the kind behind the element's number.
+    """
+    place: Location = ()
+    keys: list[str] = []
+    models: list[type[BaseModel]] = [Plan]
     for part in loc:
+        kinds = {kind: model for model in models for kind in get_args(_kind_of(model))} if len(models) > 1 else {}
+        if part in kinds:
+            models = [kinds[str(part)]]
+            continue
+        place += (part,)
         if isinstance(part, int):
             continue
-        field = model.model_fields.get(part)
-        inner = _model_in(field.annotation) if field else None
-        if inner is None:
-            return []
-        model = inner
-    return list(model.model_fields)
+        fields = models[0].model_fields if models else {}
+        keys = list(fields)
+        models = list(_models_in(fields[part].annotation)) if part in fields else []
+    return place, keys
 
 
-def _model_in(annotation: object) -> type[BaseModel] | None:
+def _kind_of(model: type[BaseModel]) -> object:
+    return model.model_fields["kind"].annotation if "kind" in model.model_fields else None
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+        yield annotation
     for part in get_args(annotation):
-        if (found := _model_in(part)) is not None:
-            return found
-    return None
+        yield from _models_in(part)

@@ -48,14 +48,19 @@ def spawn(
     account: Account | None = None,
     when_orphaned: signal.Signals = signal.SIGTERM,
     directory: Path | None = None,
+    output: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a child that ends when this process does; what it says is added to `log`.
+
+    What it writes to its standard output goes there too, unless `output` says where, such as subprocess.PIPE.
 
     Raises:
         ToolError: it could not be started.
     """
     try:
-        return _in_lasting_thread(lambda: _start(arguments, environment, log, account, when_orphaned, directory))
+        return _in_lasting_thread(
+            lambda: _start(arguments, environment, log, account, when_orphaned, directory, output)
+        )
     except OSError as error:
         raise ToolError(f"{Path(arguments[0]).name} could not be started: {error.strerror}") from None
 
@@ -79,6 +84,7 @@ def _start(
     account: Account | None,
     when_orphaned: signal.Signals,
     directory: Path | None,
+    output: int | None,
 ) -> subprocess.Popen[bytes]:
     identity: dict[str, object] = {}
     if account is not None:
@@ -86,13 +92,13 @@ def _start(
     # A Ctrl-C that arrives while Python forks is raised in a callback that throws it away, so it has to wait.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        with log.open("ab") as output:
+        with log.open("ab") as said:
             return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
                 list(arguments),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=said if output is None else output,
+                stderr=said,
                 start_new_session=True,
                 preexec_fn=_prepare(os.getpid(), when_orphaned, before),  # noqa: PLW1509 - only system calls
                 cwd=directory or "/",
@@ -149,7 +155,7 @@ def run_tool(
     before = log.stat().st_size if log.exists() else 0
     process = spawn(arguments, environment=plain_environment(environment), log=log, account=account)
     try:
-        while not _has_ended(process, _PROGRESS_EVERY):
+        while not has_ended(process, _PROGRESS_EVERY):
             if progress is not None:
                 progress()
             if time.monotonic() - started > deadline:
@@ -160,11 +166,11 @@ def run_tool(
         seconds = round(time.monotonic() - started, 6)
     finally:
         stop_process(process)
-        said = _redact_log(log, before)
+        said = redact_log(log, before)
     return ToolRun(tuple(arguments), process.returncode, seconds, said)
 
 
-def _has_ended(process: subprocess.Popen[bytes], patience: float) -> bool:
+def has_ended(process: subprocess.Popen[bytes], patience: float) -> bool:
     """Whether it ends within so many seconds. It is not reaped, so that nobody else gets its number meanwhile."""
     if process.returncode is not None:
         return True
@@ -190,9 +196,9 @@ def stop_process(process: subprocess.Popen[bytes], *, patience: float = 10) -> N
     family = []
     with contextlib.suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
-    if not _has_ended(process, 0):
+    if not has_ended(process, 0):
         process.send_signal(signal.SIGTERM)
-        _has_ended(process, patience)
+        has_ended(process, patience)
     # `spawn` gave it a group of its own; a group's number is not given away before its leader is reaped.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -207,7 +213,7 @@ def stop_process(process: subprocess.Popen[bytes], *, patience: float = 10) -> N
         ) from None
 
 
-def _redact_log(log: Path, start: int) -> str:
+def redact_log(log: Path, start: int) -> str:
     """What was said since `start`, with secrets masked in the file as well."""
     whole = log.read_bytes()
     text = whole[start:].decode("utf-8", "replace")

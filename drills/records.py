@@ -177,6 +177,8 @@ class Surroundings(Model):
 
     roles: tuple[str, ...]
     """Who owns things and may use them."""
+    superusers: tuple[str, ...] = ()
+    """Those of them who may do everything: some things nobody else may own."""
     tablespaces: tuple[str, ...]
     """Besides the two that every cluster has."""
     encoding: str
@@ -240,6 +242,8 @@ class CheckResult(Model):
     differing: int
     lines: tuple[Line, ...] = ()
     """What differs first, then the rest, cut at `LINES_KEPT`; the CSV holds all."""
+    total: Line | None = None
+    """What the lines add up to, where they do. It is none of those that were compared."""
     csv: FileRef | None = None
 
 

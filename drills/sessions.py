@@ -206,7 +206,7 @@ class Sessions:
         connection = self._opening()
         self._open.add(connection)
         try:
-            self.go_on(0, 0, "")
+            self.go_on()
             yield connection
         finally:
             self._open.discard(connection)
@@ -244,7 +244,7 @@ class Sessions:
             time.sleep(_CANCEL_AGAIN)
             self._cancel_all()
 
-    def go_on(self, _done: int, _total: int, _unit: str) -> None:
+    def go_on(self, _done: int = 0, _total: int = 0, _unit: str = "", _about: str = "") -> None:
         """Called between two statements: a cancelled statement is one answer less, and the next would be asked.
 
         Raises:

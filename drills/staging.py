@@ -41,7 +41,9 @@ _SIZE_EVERY = 1.0
 
 def look_at_surroundings(connection: psycopg.Connection) -> Surroundings:
     """What the source's database needs around it, as far as the role may see it."""
-    roles = connection.execute("SELECT rolname::text FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1").fetchall()
+    roles = connection.execute(
+        "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
+    ).fetchall()
     spaces = connection.execute("SELECT spcname::text FROM pg_tablespace WHERE spcname !~ '^pg_' ORDER BY 1").fetchall()
     row = connection.execute(
         "SELECT pg_encoding_to_char(encoding), datcollate::text, datctype::text"
@@ -49,7 +51,8 @@ def look_at_surroundings(connection: psycopg.Connection) -> Surroundings:
     ).fetchone()
     encoding, collate, ctype = row or ("UTF8", "C", "C")
     return Surroundings(
-        roles=tuple(role[0] for role in roles),
+        roles=tuple(name for name, _ in roles),
+        superusers=tuple(name for name, able in roles if able),
         tablespaces=tuple(space[0] for space in spaces),
         encoding=encoding,
         collate=collate,
@@ -74,7 +77,8 @@ def prepare_cluster(cluster: Cluster, source: Server, around: Surroundings, name
         _refuse_without_quarantine(connection)
         for role in around.roles:
             if role != SUPERUSER:
-                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+                able = sql.SQL("SUPERUSER" if role in around.superusers else "NOSUPERUSER")
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN {}").format(sql.Identifier(role), able))
         if source.database == "postgres":
             connection.execute("DROP DATABASE postgres")  # pg_restore makes it anew
     return address

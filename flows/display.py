@@ -18,6 +18,8 @@ from reports.summary import show_objective, show_seconds
 
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNKNOWN: "yellow"}
 _BYTES = 1e6
+_PACE_AFTER = 2.0
+"""Seconds after which a pace says something."""
 
 
 class Display:
@@ -36,6 +38,8 @@ class Display:
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._pace: tuple[str, int | None, int, float] | None = None
+        """Unit, total, what was done at first, and when that was."""
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -53,7 +57,7 @@ class Display:
         self._begun = time.monotonic()
         self._task = self._live.add_task(name, total=None, told="")
 
-    def advance(self, done: int, total: int | None, unit: str) -> None:
+    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
         """The stage is this far."""
         if self._task is None:
             return
@@ -61,7 +65,18 @@ class Display:
             told = f"{done / _BYTES:,.0f} MB" + (f" of about {total / _BYTES:,.0f} MB" if total else "")
         else:
             told = f"{done:,}" + (f" of {total:,}" if total is not None else "") + f" {unit}"
-        self._live.update(self._task, told=told)
+        left = self._left(done, total, unit)
+        self._live.update(self._task, told=", ".join(part for part in (told, about, left) if part))
+
+    def _left(self, done: int, total: int | None, unit: str) -> str:
+        """An estimate from the pace so far. What is counted anew, such as another check, has a pace of its own."""
+        now = time.monotonic()
+        if self._pace is None or (unit, total) != self._pace[:2] or done < self._pace[2]:
+            self._pace = (unit, total, done, now)
+        _, _, first, since = self._pace
+        if not total or done <= first or now - since < _PACE_AFTER:
+            return ""
+        return f"about {show_seconds(round((total - done) * (now - since) / (done - first)))} left"
 
     def ended(self, name: str, error: str) -> None:
         """A stage ended."""

@@ -129,9 +129,9 @@ class _InPrefect:
         self._news.put((min(99.0, 100 * self._done / self._stages), name))
         self._beside.stage(name)
 
-    def advance(self, done: int, total: int | None, unit: str) -> None:
+    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
         """Too often for an API; the terminal shows it."""
-        self._beside.advance(done, total, unit)
+        self._beside.advance(done, total, unit, about)
 
     def ended(self, name: str, error: str) -> None:
         """A stage ended."""

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -66,8 +67,8 @@ class Progress(Protocol):
         """A stage begins."""
         ...
 
-    def advance(self, done: int, total: int | None, unit: str) -> None:
-        """The stage is this far; `total` is None where nobody knows it."""
+    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
+        """The stage is this far, and was last at this; `total` is None where nobody knows it."""
         ...
 
     def ended(self, name: str, error: str) -> None:
@@ -91,10 +92,10 @@ class Shielded:
         with suppress(Exception):
             self._shown.stage(name)
 
-    def advance(self, done: int, total: int | None, unit: str) -> None:
+    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
         """The stage is this far."""
         with suppress(Exception):
-            self._shown.advance(done, total, unit)
+            self._shown.advance(done, total, unit, about)
 
     def ended(self, name: str, error: str) -> None:
         """A stage ended."""
@@ -111,7 +112,7 @@ class Silent:
     def stage(self, name: str) -> None:
         """Nothing is shown."""
 
-    def advance(self, done: int, total: int | None, unit: str) -> None:
+    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
         """Nothing is shown."""
 
     def ended(self, name: str, error: str) -> None:
@@ -129,6 +130,7 @@ class Drill:
     journal: Journal
     lock: Lock
     progress: Progress
+    opened: datetime
     source: Address | None = None
     source_server: Server | None = None
     staging: Address | None = None
@@ -219,7 +221,8 @@ def open_drill(file: PlanFile, *, requester: str | None, home: Path, progress: P
     """
     plan = file.plan
     asked = requester_of(plan, requester)
-    identity = f"DR-{utc_now():%Y%m%dT%H%M%SZ}-{plan.database}-{secrets.token_hex(2)}"
+    opened = utc_now()
+    identity = f"DR-{opened:%Y%m%dT%H%M%SZ}-{plan.database}-{secrets.token_hex(2)}"
     folder, lock = _make_folder(drills_folder(home) / identity, file.text)
     journal = Journal.create(folder / JOURNAL)
     journal.append(
@@ -235,7 +238,7 @@ def open_drill(file: PlanFile, *, requester: str | None, home: Path, progress: P
     )
     shown = Shielded(progress)
     shown.opened(identity)
-    return Drill(identity, plan, home, folder, journal, lock, shown)
+    return Drill(identity, plan, home, folder, journal, lock, shown, opened)
 
 
 def requester_of(plan: Plan, named: str | None) -> str:

@@ -9,17 +9,30 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from checks.expectations import expect, read_expectations, write_expectations
-from checks.measure import Log, measure
-from checks.suite import run_checks
+from checks.asking import Log
+from checks.control import read_control
+from checks.expectations import (
+    expect,
+    look_at_platform,
+    read_expectations,
+    refuse_incomparable,
+    write_expectations,
+)
+from checks.measure import Scope, Wish, measure
+from checks.sequences import bracket, read_sequences
+from checks.sharing import Advance
+from checks.suite import Subject, run_checks
 from drills import events, guard
 from drills.addresses import Address, resolve_address
+from drills.applications import Applications
 from drills.clusters import make_cluster
 from drills.errors import GuardError
 from drills.fold import AFTER_RESTORE
+from drills.load import LoadWatch
 from drills.locks import Lock, holder
 from drills.measures import Query
 from drills.outages.base import run_outage
@@ -179,25 +192,54 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
         with ExitStack() as held:
             leader = held.enter_context(session(source, name=drill.name, access=Access.READ_ONLY, limits=leader_limits))
             _refuse_another_server(server, describe(leader, source))
+            watch = _watch_load(drill, source, held)
             snapshot = held.enter_context(exported_snapshot(leader))
             drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
             log = Log(server.role, f"{server.system_identifier}/{server.database}")
             sessions = Sessions(
                 lambda: connect(source, name=drill.name, access=Access.READ_ONLY, limits=_source_limits(drill))
             )
-            around = look_at_surroundings(leader)
+            around, platform = look_at_surroundings(leader), look_at_platform(leader, log)
             with ThreadPoolExecutor(1, thread_name_prefix="expectations") as pool, sessions.cancelled_on_error():
-                inside, wish = sessions.inside(snapshot.name), drill.plan.checks.totals
-                measuring = pool.submit(measure, inside, wish, drill.plan.recovery.jobs, log, sessions.go_on)
+                wish, scope = Wish.of(drill.plan.checks, drill.opened), Scope(drill.plan.recovery.jobs)
+                between = _between_statements(sessions, watch)
+                measuring = pool.submit(measure, sessions.inside(snapshot.name), wish, scope, log, between)
                 taken = _method(drill).back_up(source, snapshot.name, _workspace(drill, drill.progress.advance))
                 measures = measuring.result()
+            # Sequences are outside of every snapshot: what the backup holds lies between two readings.
+            stand = bracket(measures.sequences, read_sequences(leader, log) if wish.sequences else ())
         _keep_queries(drill, log.queries)
-        file = write_expectations(expect(snapshot, PINNED, measures), drill.folder)
+        controls = [read_control(check, drill.opened) for check in drill.plan.checks.totals if check.control]
+        found = measures.model_copy(update={"sequences": stand, "queries": tuple(log.queries)})
+        file = write_expectations(expect(snapshot, PINNED, found, controls, platform), drill.folder)
         drill.journal.append(events.Expected(file=file))
         backup = taken.backup.model_copy(update={"surroundings": around})
         drill.journal.append(events.BackedUp(backup=backup))
         _check_log(drill, taken.log)
     return backup, file
+
+
+def _watch_load(drill: Drill, source: Address, held: ExitStack) -> LoadWatch | None:
+    """Whoever looks at the load on the source, where the plan limits it; the source was calm when this returns."""
+    wish = drill.plan.source.load
+    if wish is None:
+        return None
+    limits = Limits(timedelta(seconds=30), drill.plan.source.lock_timeout)
+    watching = held.enter_context(session(source, name=drill.name, access=Access.READ_ONLY, limits=limits))
+    watch = LoadWatch(wish, watching)
+    watch.wait_until_calm(lambda busy: drill.progress.advance(0, None, "bytes", f"waiting: {busy}"))
+    return watch
+
+
+def _between_statements(sessions: Sessions, watch: LoadWatch | None) -> Advance:
+    """Between two statements on the source: is the drill still on, and is production calm?"""
+
+    def go_on(done: int, total: int, unit: str, about: str = "") -> None:  # noqa: ARG001 - the dump is what is shown
+        sessions.go_on()
+        if watch is not None:
+            watch.wait_until_calm(lambda _busy: sessions.go_on())
+
+    return go_on
 
 
 def _refuse_another_server(guarded: Server, found: Server) -> None:
@@ -283,27 +325,33 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
         expected = read_expectations(drill.folder, expectations)
         with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
             there = describe(connection, copy)
-        guard.refuse_if_any([guard.judge_separation(server, there)])
-        log = Log(there.role, f"{there.system_identifier}/{there.database}")
-        sessions = Sessions(lambda: connect(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS))
+            guard.refuse_if_any([guard.judge_separation(server, there)])
+            log = Log(there.role, f"{there.system_identifier}/{there.database}")
+            refuse_incomparable(expected, PINNED, look_at_platform(connection, log))
+        sessions, writing = (_sessions(drill, copy, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
         folder = drill.folder / "reconcile" / file_name(name)
         verdicts = []
-        with sessions.cancelled_on_error():
-            for result in run_checks(
-                drill.plan.checks,
-                expected.measures,
-                sessions.plain,
-                jobs=drill.plan.recovery.jobs,
-                log=log,
-                folder=folder,
-                advance=drill.progress.advance,
-            ):
+        subject = Subject(
+            sessions.plain,
+            writing.plain,
+            log,
+            drill.opened,
+            jobs=drill.plan.recovery.jobs,
+            probe=Applications(copy, drill.id, drill.raw, Path.cwd()),
+            owners=drill.staging is None,
+        )
+        with sessions.cancelled_on_error(), writing.cancelled_on_error():
+            for result in run_checks(drill.plan.checks, expected, subject, folder, drill.progress.advance):
                 drill.journal.append(events.Checked(round=name, result=result))
                 verdicts.append(result.verdict)
         _keep_queries(drill, log.queries)
         verdict = Verdict.worst(verdicts)
         drill.journal.append(events.RoundEnded(round=name, verdict=verdict))
     return verdict
+
+
+def _sessions(drill: Drill, copy: Address, access: Access) -> Sessions:
+    return Sessions(lambda: connect(copy, name=drill.name, access=access, limits=STAGING_LIMITS))
 
 
 # --- outages --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from drills import events
 from drills.addresses import resolve_address
+from drills.applications import end_applications
 from drills.errors import ClusterError, DrillbookError, JournalError
 from drills.fold import fold, outstanding, verdict_if_closed
 from drills.journal import Journal, read_journal
@@ -40,7 +41,11 @@ _EVIDENCE = ("raw", "reconcile", "expectations.json", "queries.jsonl", "plan.yam
 def destroy_all(folder: Path, journal: Journal) -> None:
     """Destroy what the journal says is there, newest first. A failure is kept as a problem and the rest goes on."""
     broken: JournalError | None = None
-    for resource in outstanding(read_journal(folder / JOURNAL).entries):
+    entries = read_journal(folder / JOURNAL).entries
+    first = entries[0].body if entries else None
+    if isinstance(first, events.Opened) and (first.plan.get("checks") or {}).get("smoke"):
+        end_applications(first.drill)
+    for resource in outstanding(entries):
         try:
             _refuse_foreign(resource, folder)
             _destroy(resource, folder)

@@ -11,13 +11,14 @@ from typing import Any
 from fix_postgres import Database, drop_database, new_database
 
 from checks.asking import Log, OpenSession
-from checks.measure import measure
-from checks.suite import run_checks
+from checks.expectations import expect
+from checks.measure import Scope, Wish, measure
+from checks.suite import Subject, run_checks
 from drills.addresses import Address
 from drills.clusters import Cluster
-from drills.measures import Measures, TableCount, Total
+from drills.measures import Expectations, Measures, TableCount, Total
 from drills.plan import Checks, TotalCheck
-from drills.records import CheckResult
+from drills.records import CheckResult, Snapshot, utc_now
 from drills.sessions import Access, Limits, session
 
 LEDGER = """
@@ -52,7 +53,7 @@ def a_log() -> Log:
     return Log("reader", "7/shop")
 
 
-def quiet(_done: int, _of: int, _unit: str) -> None:
+def quiet(done: int, total: int, unit: str, about: str = "") -> None:
     """Nobody looks."""
 
 
@@ -63,7 +64,7 @@ def total_check(**given: Any) -> TotalCheck:  # noqa: ANN401
 
 def measured(database: Database, *totals: TotalCheck, open_session: OpenSession | None = None) -> Measures:
     """What a drill would measure."""
-    return measure(open_session or opening(database.reader), totals, 2, a_log(), quiet)
+    return measure(open_session or opening(database.reader), Wish(totals), Scope(2), a_log(), quiet)
 
 
 def kinds_of(measures: Measures) -> dict[str, str]:
@@ -95,13 +96,14 @@ def checked(
     **wish: Any,  # noqa: ANN401
 ) -> dict[str, CheckResult]:
     """All checks of a plan, put to the database as it is now."""
-    results = run_checks(
-        Checks.model_validate(wish),
-        expected,
-        opening(address or database.reader),
-        jobs=2,
-        log=a_log(),
-        folder=folder / "reconcile" / "round",
-        advance=quiet,
-    )
+    checks = Checks.model_validate({"amcheck": False} | wish)
+    copy = address or database.reader
+    subject = Subject(opening(copy), opening(database.owner), a_log(), utc_now(), jobs=2)
+    results = run_checks(checks, expectations(expected), subject, folder / "reconcile" / "round", quiet)
     return {result.name: result for result in results}
+
+
+def expectations(measures: Measures) -> Expectations:
+    """What was measured, as what must come back."""
+    snapshot = Snapshot(name="1", taken=utc_now(), wal_lsn="0/0", xmin_xmax="1:1:")
+    return expect(snapshot, {}, measures)

@@ -11,7 +11,7 @@ from fix_record import SAMPLES, Told, passed, tell
 from drills import events
 from drills.errors import JournalError
 from drills.events import Entry, Event
-from drills.fold import fold, outstanding, verdict_if_closed
+from drills.fold import _planned_checks, fold, outstanding, verdict_if_closed
 from drills.journal import Reading, read_journal
 from drills.records import Outcome, Record, Resource, Verdict
 
@@ -140,3 +140,15 @@ def test_outstanding_is_what_was_intended_and_not_destroyed_newest_first(tmp_pat
     assert outstanding(entries) == (second, first)
     gone = tell([*((entry.elapsed, entry.body) for entry in entries), (0.4, events.Destroyed(resource=second))])
     assert outstanding(entries_of(gone, tmp_path)) == (first,)
+
+
+def test_every_round_answers_the_checks_that_the_plan_asks_for_and_the_copy_can_be_asked() -> None:
+    asked = {"row_counts": False, "tables": False, "amcheck": True, "checksums": True, "smoke": [{"name": "search"}]}
+    assert _planned_checks({"checks": asked, "recovery": {"method": "dump"}}) == ["amcheck", "search"]
+    physical = {"checks": asked, "recovery": {"method": "basebackup"}}
+    assert _planned_checks(physical) == ["amcheck", "page checksums", "search"]
+    assert _planned_checks({"checks": {**asked, "amcheck": False, "checksums": False}}) == ["search"]
+
+
+def test_a_journal_from_before_a_check_was_there_does_not_lack_it() -> None:
+    assert _planned_checks({"checks": {}, "recovery": {"method": "basebackup"}}) == ["row counts", "tables"]

@@ -24,7 +24,9 @@ from fix_checks import (
 )
 from fix_postgres import run_sql
 
-from checks.measure import measure, qualified, total_statement
+from checks.measure import Scope, Wish, measure
+from checks.names import qualified
+from checks.totals_sql import total_statement
 from drills.clusters import Cluster
 from drills.measures import Measures
 from drills.records import Verdict
@@ -61,7 +63,11 @@ def test_tables_and_columns_of_any_name_are_counted_summed_and_compared(make: Ma
     assert {result.verdict for result in results.values()} == {Verdict.PASS}
     database.run(f"DELETE FROM {schema}.{quoted[6]} WHERE {quoted[6]} = 7")
     damaged = checked(database, expected, tmp_path, totals=totals)
-    assert {name for name, result in damaged.items() if result.verdict is Verdict.FAIL} == {"row counts", "t6"}
+    assert {name for name, result in damaged.items() if result.verdict is Verdict.FAIL} == {
+        "row counts",
+        "content",
+        "t6",
+    }
 
 
 def test_names_are_shown_without_ambiguity() -> None:
@@ -122,7 +128,9 @@ def test_a_database_without_tables_is_measured_and_proves_nothing(make: Make, tm
     database = make("")
     expected = measured(database)
     assert (expected.relations, expected.counts) == ((), ())
-    assert {result.verdict for result in checked(database, expected, tmp_path).values()} == {Verdict.UNKNOWN}
+    results = checked(database, expected, tmp_path)
+    verdicts = {name: results[name].verdict for name in ("tables", "row counts", "content")}
+    assert verdicts == dict.fromkeys(verdicts, Verdict.UNKNOWN)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
@@ -139,7 +147,7 @@ def test_a_database_in_another_encoding_is_read_by_its_names_and_values(producti
             connection.execute(b'CREATE TABLE "Gr\xc3\xb6\xc3\x9fe" (amount int, "Stra\xc3\x9fe" text)')
             connection.execute("INSERT INTO \"Größe\" VALUES (1, 'Süd')".encode())
         check = total_check(table='"Größe"', by={"Straße": '"Straße"'}, where="\"Straße\" <> 'Öst'")
-        found = measure(opening(address), [check], 1, a_log(), quiet)
+        found = measure(opening(address), Wish((check,)), Scope(), a_log(), quiet)
         assert (found.counts[0].table, found.counts[0].rows) == ('"public"."Größe"', 1)
         assert groups_of(found) == {("Süd",): "1"}
     finally:

@@ -354,3 +354,36 @@ def test_labels_that_old_yaml_takes_for_something_else_keep_their_letters() -> N
 def test_every_spelling_of_a_yaml_boolean_is_read(written: str, expected: bool) -> None:  # noqa: FBT001 - the expectation
     text = change("row_counts: true", f"row_counts: {written}")
     assert parse_plan(text.encode(), "plan.yaml").checks.row_counts is expected
+
+
+@pytest.mark.parametrize(
+    ("smoke", "message"),
+    [
+        ("{kind: sql, name: a, sql: SELECT 1, min: 2,\n       max: 1}", "p:11: checks.smoke[0].max: nothing lies"),
+        ("{kind: sql, name: a, sql: SELECT 1,\n       expct: 1}", "p:11: checks.smoke[0].expct: unknown key"),
+        ("{kind: within, name: a, sql: SELECT 1}", "p:10: checks.smoke[0].limit: missing"),
+        ("{kind: command, name: a, run: ls}", "p:10: checks.smoke[0].run: expected a list, got a single value"),
+        ("{kind: x, name: a}", "p:10: checks.smoke[0].kind: expected one of 'sql', 'within', 'command', 'http', got"),
+        ("{name: a}", "p:10: checks.smoke[0].kind: missing"),
+        ("a", "p:10: checks.smoke[0]: expected a mapping, got a single value"),
+        ("{kind: http, name: a, url: 'http://u:hunter2@h/'}", "p:10: checks.smoke[0].url: expected a URL such as"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_an_element_that_depends_on_its_kind_has_its_line_and_its_key(smoke: str, message: str) -> None:
+    text = f"""version: 1
+database: billing
+owner: payments-sre
+source:
+  address: postgresql://drillbook@db.internal/billing
+recovery:
+  method: dump
+checks:
+  smoke:
+    - {smoke}
+"""
+    with pytest.raises(PlanError) as caught:
+        parse_plan(text.encode(), "p")
+    assert caught.value.message.startswith(message)
+    assert "hunter2" not in str(caught.value)
+    if "expct" in smoke:
+        assert caught.value.hint == "for `expct`, did you mean `expect`?"

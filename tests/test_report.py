@@ -246,3 +246,16 @@ def test_the_samples_are_what_their_names_say() -> None:
     assert [SAMPLES[name]().record.outcome for name in SAMPLES] == ["finished", "finished", "refused", "interrupted"]
     assert all(len(result.lines) <= LINES_KEPT for results in passed().record.checks.values() for result in results)
     assert passed().record.opened == OPENED
+
+
+def test_what_the_lines_add_up_to_stands_below_them() -> None:
+    for sample in (passed, failed):
+        record = sample().record
+        results = [result for results in record.checks.values() for result in results if result.total]
+        page = render(record)
+        feet = [_Page(foot).text.split() for foot in re.findall("<tfoot>(.*?)</tfoot>", page, re.DOTALL)]
+        assert len(feet) == len(results) > 0
+        for foot, result in zip(feet, results, strict=True):
+            assert result.total is not None
+            assert (foot[0], result.total.verdict.value in foot) == ("total", True)
+            assert html.unescape("".join(foot)).replace(",", "").count(str(result.total.actual)) >= 1

@@ -45,7 +45,7 @@ def test_a_file_gives_its_text_without_the_last_line_end(vault: Vault, tmp_path:
     assert vault.resolve(f"file:{path}") == f" {AWKWARD} "
 
 
-def test_a_secret_of_aws_gives_its_string(vault: Vault, aws: None) -> None:  # noqa: ARG001 - used for what it sets up
+def test_a_secret_of_aws_gives_its_string(vault: Vault, aws: None) -> None:
     import boto3  # noqa: PLC0415 - under moto only
 
     boto3.client("secretsmanager").create_secret(Name="prod/billing", SecretString=AWKWARD)
@@ -53,12 +53,12 @@ def test_a_secret_of_aws_gives_its_string(vault: Vault, aws: None) -> None:  # n
     assert vault.redact(AWKWARD) == MASK
 
 
-def test_a_secret_of_aws_that_is_not_there_is_named(vault: Vault, aws: None) -> None:  # noqa: ARG001 - same
+def test_a_secret_of_aws_that_is_not_there_is_named(vault: Vault, aws: None) -> None:
     with pytest.raises(SecretError, match=r"did not give the secret prod/none: .*ResourceNotFoundException"):
         vault.resolve("aws:prod/none")
 
 
-def test_a_binary_secret_of_aws_is_refused_as_such(vault: Vault, aws: None) -> None:  # noqa: ARG001 - same
+def test_a_binary_secret_of_aws_is_refused_as_such(vault: Vault, aws: None) -> None:
     import boto3  # noqa: PLC0415 - under moto only
 
     boto3.client("secretsmanager").create_secret(Name="prod/key", SecretBinary=b"hunter2")

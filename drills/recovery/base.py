@@ -7,12 +7,15 @@ It journals nothing and judges nothing but whether it could do its work.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from drills.addresses import Address
+from drills.backup_rows import TableRows
+from drills.measures import Scan
 from drills.records import Backup, Verdict
 from drills.tools import Tools
 
@@ -74,6 +77,14 @@ class RecoveryMethod(Protocol):
 
     def restore(self, backup: Backup, target: Address, *, owned: bool, workspace: Workspace) -> Restore:
         """Load the backup; `owned` says that the whole target server is the drill's."""
+        ...
+
+
+class GivesRows(Protocol):
+    """A method whose backup can be read table by table, without restoring it."""
+
+    def rows_of(self, scan: Scan, buckets: Sequence[str], *, workspace: Workspace) -> AbstractContextManager[TableRows]:
+        """Rows of one table (see `drills.backup_rows.GiveRows`)."""
         ...
 
 

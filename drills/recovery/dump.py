@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from drills import plan
 from drills.addresses import Address
+from drills.backup_rows import TableRows
 from drills.errors import ToolError
+from drills.measures import Scan
 from drills.processes import ToolRun, run_tool
 from drills.records import Backup
 from drills.recovery.base import Restore, Taken, ToolLog, Workspace, judge_log
+from drills.recovery.dump_rows import read_rows
 
 _COMPRESSION = {"none": "none", "gzip": "gzip:1", "lz4": "lz4", "zstd": "zstd:1"}
 _NOTICED_DEAD = {
@@ -108,6 +113,12 @@ class Dump:
         if not owned:
             deviations.append("owners and privileges were not restored: the staging server is not the drill's own")
         return Restore((done.arguments,), done.seconds, tuple(deviations), log)
+
+    def rows_of(
+        self, scan: Scan, _buckets: Sequence[str], *, workspace: Workspace
+    ) -> AbstractContextManager[TableRows]:
+        """All rows of this table, streamed out of the dump (see `drills.backup_rows.GiveRows`)."""
+        return read_rows(workspace, scan.namespace, scan.name, self.plan.restore_timeout.total_seconds())
 
     def _compression(self, workspace: Workspace) -> str:
         method = _COMPRESSION[self.plan.compression]
