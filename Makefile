@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(shell sha256sum < constraints.txt | cut -c1-16)
 
-.PHONY: help env demo test check format docs lock clean
+.PHONY: help env demo test bench check format docs lock clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -33,7 +33,10 @@ demo: env  ## rehearse the loss of a live database and leave a report
 	@$(BIN)/drillbook demo
 
 test: env  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+
+bench: env  ## what proving costs, against the bare scan and its peers; writes docs/benchmarks.md (BENCH=--help)
+	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)
 
 check: env  ## lint, types, import contracts, generated docs
 	$(BIN)/ruff check

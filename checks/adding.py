@@ -49,13 +49,23 @@ class Adding:
         whole = part if before is None else before if part is None else EXACT.add(before, part)
         self._groups[group] = rows_before + rows, amounts_before + amounts, whole
 
+    def join(self, other: Adding) -> None:
+        """All that another one has of the same total."""
+        for group, (rows, amounts, total) in other._groups.items():
+            self.add(group, rows, amounts, total)
+
     def total(self) -> Total:
-        """All of it."""
+        """All of it, in the order of the groups."""
         rows = tuple(
             TotalRow(group=group, rows=rows, amounts=amounts, total=total)
-            for group, (rows, amounts, total) in self._groups.items()
+            for group, (rows, amounts, total) in sorted(self._groups.items(), key=_place)
         )
         return Total(name=self.check.name, by=tuple(self.check.by), rows=rows, closed=closed_at(self.check))
+
+
+def _place(entry: tuple[Group, object]) -> list[tuple[bool, str]]:
+    """NULL last."""
+    return [(part is None, part or "") for part in entry[0]]
 
 
 def unmeasured(check: TotalCheck, why: str) -> Total:

@@ -59,6 +59,26 @@ class Log:
             rows.extend(connection.cursor().stream(statement.encode()))
         return rows
 
+    @contextmanager
+    def reading(self, connection: psycopg.Connection, name: str, statement: str) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """As `ask`, row by row: none is kept. What is not read by the end is cancelled.
+
+        Raises:
+            CheckError: the server refused it.
+            ConnectError: the server went away.
+        """
+        with (
+            self._noting(connection, name, statement) as rows,
+            closing(connection.cursor().stream(statement.encode())) as answer,  # type: ignore[type-var]
+        ):
+
+            def each() -> Iterator[tuple[Any, ...]]:
+                for row in answer:
+                    rows.append(())  # for their number
+                    yield row
+
+            yield each()
+
     def count(self, connection: psycopg.Connection, name: str, statement: str) -> int:
         """How many rows a statement gives. All of them are fetched, and none is kept.
 

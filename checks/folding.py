@@ -14,6 +14,7 @@ import psycopg
 from checks.adding import Adding, refuse_inexact, unmeasured
 from checks.asking import Log
 from checks.plans import reading_no_foreign_table
+from checks.rewriting import WHY, all_rewritten
 from checks.scans import keys_statement
 from checks.tablework import TableWork
 from checks.totals_sql import total_statement
@@ -41,7 +42,7 @@ def fold(totals: Sequence[TotalCheck], works: Mapping[tuple[str, str], TableWork
     alone = []
     for check in totals:
         work = works.get(_named(check.table) or ("", ""))
-        if work is None or work.error or work.scan.digest == "sha256" or not _worth_it(check, work, connection, log):
+        if work is None or not work.oid or work.scan.digest == "sha256" or not _worth_it(check, work, connection, log):
             alone.append(check)
         else:
             work.fold(check)
@@ -54,6 +55,8 @@ def _named(table: str) -> tuple[str, str] | None:
     if found is None:
         return None
     schema, name = (None if part is None else _unquoted(part) for part in found.groups())
+    if schema is None and (name or "").startswith("pg_"):
+        return None  # the server's own come first
     return schema or _SEARCHED, name or ""
 
 
@@ -74,24 +77,22 @@ def _worth_it(check: TotalCheck, work: TableWork, connection: psycopg.Connection
     return groups * max(work.expected_buckets, 1) <= _MOST_GROUPS
 
 
-def total_alone(
-    log: Log, check: TotalCheck, rewritten: Callable[[psycopg.Connection, Log], list[str]], why: str
-) -> Callable[[psycopg.Connection], Total]:
+def total_alone(log: Log, check: TotalCheck) -> Callable[[psycopg.Connection], Total]:
     """The work on a total that no scan answers."""
 
     def ask(connection: psycopg.Connection) -> Total:
         statement = total_statement(check)
         try:
-            with connection.transaction():
+            with connection.transaction(force_rollback=True):
                 with reading_no_foreign_table(connection, log, check.name, statement):
                     rows = log.ask(connection, check.name, statement)
-                spoilt = rewritten(connection, log)
+                spoilt = all_rewritten(connection, log)
             adding = Adding(check)
             for *group, count, amounts, total, kind in rows:
                 refuse_inexact(check, kind)
                 adding.add(tuple(group), count, amounts, total)
         except CheckError as error:
             return unmeasured(check, f"{error.message}; {error.hint}" if error.hint else error.message)
-        return unmeasured(check, f"{check.name}: {', '.join(spoilt)}: {why}") if spoilt else adding.total()
+        return unmeasured(check, f"{check.name}: {', '.join(spoilt)}: {WHY}") if spoilt else adding.total()
 
     return ask

@@ -82,6 +82,8 @@ class Paged:
     """Of the copy, not of the catalogue that every database has."""
     left_out: str
     """Why amcheck has nothing for it; empty where it has."""
+    table: str = ""
+    """The table that it belongs to or is, for people."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _object(row: tuple[Any, ...]) -> Paged:
         left_out = f"tables that are {method}"
     told = qualified(root_schema, root) if inside else qualified(schema, name)
     own = not root_schema.startswith("pg_") and root_schema != "information_schema"
-    return Paged(oid, told, kind, size, own, left_out)
+    return Paged(oid, told, kind, size, own, left_out, qualified(root_schema, root))
 
 
 def go_over(

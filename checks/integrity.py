@@ -44,7 +44,13 @@ SELECT coalesce(datname::text, 'the catalogue that all databases share'), checks
 
 
 def integrity_questions(
-    open_session: OpenSession, log: Log, advance: Advance, *, amcheck: bool, checksums: bool
+    open_session: OpenSession,
+    log: Log,
+    advance: Advance,
+    *,
+    amcheck: bool,
+    checksums: bool,
+    only: frozenset[str] | None = None,
 ) -> Iterator[Question]:
     """What is to be asked of a copy's pages.
 
@@ -54,6 +60,7 @@ def integrity_questions(
         advance: told after each statement; what it raises ends the check.
         amcheck: whether to ask for indexes and heaps.
         checksums: whether to ask for checksums, which only a physical copy has from production.
+        only: the tables whose indexes and heaps are asked for, by their names for people; None for all.
     """
     if amcheck:
         yield Question(
@@ -61,7 +68,7 @@ def integrity_questions(
             "amcheck",
             Basis.NONE,
             [OBJECTS.strip(), _AMCHECK.strip()],
-            lambda: verify_relations(open_session, log, advance),
+            lambda: verify_relations(open_session, log, advance, only),
         )
     if checksums:
         yield Question(
@@ -73,15 +80,19 @@ def integrity_questions(
         )
 
 
-def verify_relations(open_session: OpenSession, log: Log, advance: Advance) -> Answer:
+def verify_relations(
+    open_session: OpenSession, log: Log, advance: Advance, only: frozenset[str] | None = None
+) -> Answer:
     """Every valid B-tree held against its table, and every heap with its TOAST, those of the catalogue too.
+
+    With `only`, those of these tables.
 
     Raises:
         CheckError: amcheck cannot be had, or there is nothing for it.
         ConnectError: the copy cannot be reached.
     """
     with open_session() as connection, borrowed(connection, log, AMCHECK, "amcheck") as tool:
-        objects = list_objects(connection, log, AMCHECK)
+        objects = [one for one in list_objects(connection, log, AMCHECK) if only is None or one.table in only]
         wanted = [one for one in objects if not one.left_out]
         _refuse_nothing(wanted)
         found = go_over(connection, log, AMCHECK, _AMCHECK, tool, wanted, advance)

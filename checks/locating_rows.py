@@ -6,9 +6,11 @@ at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import psycopg
 from psycopg import sql
 
 from checks.asking import Log, OpenSession
@@ -21,8 +23,8 @@ SELECT a.attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = {schema} AND c.relname = {name} AND a.attgenerated <> ''
 """
-_KEYS_LISTED = 1 << 20
-"""Keys up to which they are looked up as they are written; more are computed with, which takes three times as long."""
+_DIGITS = 19
+"""Of a bigint, at most."""
 
 
 def near(rows: TableRows, scan: Scan, buckets: Sequence[str]) -> Iterator[bytes]:
@@ -30,32 +32,47 @@ def near(rows: TableRows, scan: Scan, buckets: Sequence[str]) -> Iterator[bytes]
     bits = shift_of(scan)
     if bits is None or scan.key[0] not in rows.columns or not buckets or NO_KEY in buckets:
         return rows.chunks
-    place = rows.columns.index(scan.key[0])
-    wanted = ranges(buckets, bits)
-    if sum(last - first + 1 for first, last in wanted) <= _KEYS_LISTED:
-        return _listed(rows.chunks, place, frozenset(b"%d" % key for a, b in wanted for key in range(a, b + 1)))
-    return _computed(rows.chunks, place, bits, frozenset(int(bucket) for bucket in buckets))
+    before = rows.columns.index(scan.key[0])
+    fields = b"(?:[^\\t\\n]*\\t){%d}" % before if before else b""  # no field holds a bare tab or line break
+    line = re.compile(b"\\n%b%b(?=[\\t\\n])[^\\n]*" % (fields, in_ranges(ranges(buckets, bits))))
+    return _lines(rows.chunks, line)
 
 
-def _listed(chunks: Iterator[bytes], place: int, wanted: frozenset[bytes]) -> Iterator[bytes]:
-    cuts = place + 1
+def _lines(chunks: Iterator[bytes], line: re.Pattern[bytes]) -> Iterator[bytes]:
+    """All that is done for every row of a table is done by this expression: three times as fast as a loop."""
     for chunk in chunks:
-        lines = chunk.split(b"\n")
-        del lines[-1]
-        # All that is done for every row of a table is in this line. A field holds no bare tab and no bare line break.
-        found = [line for line in lines if line.split(b"\t", cuts)[place] in wanted]
+        found = line.findall(b"\n" + chunk)
         if found:
-            yield b"\n".join([*found, b""])
+            yield b"".join(found)[1:] + b"\n"
 
 
-def _computed(chunks: Iterator[bytes], place: int, bits: int, wanted: frozenset[int]) -> Iterator[bytes]:
-    cuts = place + 1
-    for chunk in chunks:
-        lines = chunk.split(b"\n")
-        del lines[-1]
-        found = [line for line in lines if int(line.split(b"\t", cuts)[place]) >> bits in wanted]
-        if found:
-            yield b"\n".join([*found, b""])
+def in_ranges(numbers: Sequence[tuple[int, int]]) -> bytes:
+    """A regular expression for whole numbers of these ranges, first and last, as PostgreSQL writes them."""
+    found = []
+    positive = [(max(first, 0), last) for first, last in numbers if last >= 0]
+    negative = [(max(-last, 1), -first) for first, last in numbers if first < 0]
+    for sign, some in ((b"", positive), (b"-", negative)):
+        for digits in range(1, _DIGITS + 1):
+            low, high = 10 ** (digits - 1) if digits > 1 else 0, 10**digits - 1
+            inside = [(max(first, low), min(last, high)) for first, last in some if last >= low and first <= high]
+            if inside:
+                found.append(sign + _of_digits(inside, digits))
+    return b"(?:%b)" % b"|".join(found)
+
+
+def _of_digits(numbers: Sequence[tuple[int, int]], digits: int) -> bytes:
+    """The same for numbers of so many digits: by the first digit, then the rest of them."""
+    size: int = 10 ** (digits - 1)
+    by_rest: dict[bytes, list[int]] = {}
+    for digit in range(10):
+        low = digit * size
+        inside = [(max(first - low, 0), min(last - low, size - 1)) for first, last in numbers
+                  if first < low + size and last >= low]  # fmt: skip
+        if inside:
+            rest = b"[0-9]{%d}" % (digits - 1) if (0, size - 1) in inside else _of_digits(inside, digits - 1)
+            by_rest.setdefault(rest, []).append(digit)
+    choices = [b"[%b]%b" % ("".join(map(str, begin)).encode(), rest) for rest, begin in by_rest.items()]
+    return b"(?:%b)" % b"|".join(choices)
 
 
 def rows_of_snapshot(open_session: OpenSession, log: Log) -> GiveRows:
@@ -68,7 +85,7 @@ def rows_of_snapshot(open_session: OpenSession, log: Log) -> GiveRows:
     def give(scan: Scan, buckets: Sequence[str]) -> Iterator[TableRows]:
         with open_session() as connection:
             name = f"{scan.namespace}.{scan.name}: expected rows"
-            generated = {row[0] for row in log.ask(connection, f"{name}: generated columns", _generated(scan))}
+            generated = generated_columns(connection, log, name, scan)
             columns = tuple(column for column in scan.columns if column not in generated)
             chunks = log.unload(connection, name, rows_statement(scan, columns, buckets))
             yield TableRows(columns, "UTF8", pinned=True, chunks=chunks)
@@ -76,7 +93,9 @@ def rows_of_snapshot(open_session: OpenSession, log: Log) -> GiveRows:
     return give
 
 
-def _generated(scan: Scan) -> str:
-    return _GENERATED.format(
+def generated_columns(connection: psycopg.Connection, log: Log, name: str, scan: Scan) -> set[str]:
+    """The columns of this table that the server computes, which nobody can load."""
+    statement = _GENERATED.format(
         schema=sql.Literal(scan.namespace).as_string(), name=sql.Literal(scan.name).as_string()
     )
+    return {row[0] for row in log.ask(connection, f"{name}: generated columns", statement)}

@@ -8,7 +8,7 @@ often than the other is odd. Odd rows of the same key are one row that was chang
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from psycopg import sql
 
@@ -23,6 +23,8 @@ _SHIFTED = re.compile(r"(?P<key>.+)::bigint >> (?P<bits>\d+)")
 NO_KEY = "None"
 """What the bucket of rows whose key is NULL is called."""
 MONEY = {"numeric", "money"}
+_NULL_DIGEST = {"hash": "0", "sha256": "''::bytea"}
+"""Of a row that has a NULL where none may be."""
 _TEXT = 4000
 """Characters of a value that are compared here; of a longer one the beginning and its digest."""
 _BEGINNING = 300
@@ -98,31 +100,23 @@ def odd_statement(scan: Scan, table: Table, buckets: Sequence[str]) -> str:
 
     Of rows that are the same, as many as one side has too many: which of them does not matter.
     """
-    digest = f"coalesce({scan.row}, {_NULL_DIGEST[scan.digest]})"
-    own = [f"{quoted(column)} AS k{place}" for place, column in enumerate(key_columns(table))]
-    own += [f"{quoted(column)}::numeric AS m{place}" for place, column in enumerate(money_columns(scan, table))]
-    sides = (("false", identifier(*EXPECTED_ROWS)), ("true", _table(scan)))
     where = _where(scan, buckets)
-    digests = " UNION ALL ".join(
-        f"SELECT {digest} AS digest, {'1' if there == 'true' else '-1'} AS side FROM ONLY {name}{where}"  # noqa: S608
-        for there, name in sides
-    )
+    told = {"place": "ctid", "digest": f"coalesce({scan.row}, {_NULL_DIGEST[scan.digest]})"}
+    told |= {f"k{place}": quoted(column) for place, column in enumerate(key_columns(table))}
+    told |= {f"m{place}": f"{quoted(column)}::numeric" for place, column in enumerate(money_columns(scan, table))}
     rows = " UNION ALL ".join(
-        f"SELECT {', '.join([f'{there} AS there', 'ctid AS place', f'{digest} AS digest', *own])} FROM ONLY {name}{where}"  # noqa: S608, E501
-        for there, name in sides
+        f"SELECT {there} AS there, {_named(told)} FROM ONLY {name}{where}"  # noqa: S608 - quoted
+        for there, name in (("false", identifier(*EXPECTED_ROWS)), ("true", _table(scan)))
     )
-    kept = ", ".join(["there", "place", "digest", *(part.rsplit(" AS ", 1)[1] for part in own)])
     return (
-        f"CREATE TEMP TABLE {_ODD} ON COMMIT DROP AS WITH odd AS MATERIALIZED ("  # noqa: S608 - quoted
-        f"SELECT digest, sum(side) AS surplus FROM ({digests}) AS digests GROUP BY digest HAVING sum(side) <> 0) "
-        f"SELECT {kept} FROM (SELECT rows.*, surplus, row_number() OVER (PARTITION BY digest ORDER BY place) AS number "
-        f"FROM ({rows}) AS rows JOIN odd USING (digest) WHERE there = (surplus > 0)) AS rows "
+        f"CREATE TEMP TABLE {_ODD} ON COMMIT DROP AS WITH rows AS MATERIALIZED ({rows}), odd AS MATERIALIZED ("  # noqa: S608
+        f"SELECT digest, sum(CASE WHEN there THEN 1 ELSE -1 END) AS surplus FROM rows GROUP BY digest "
+        f"HAVING count(*) <> 2 * count(*) FILTER (WHERE there)) "
+        f"SELECT there, {', '.join(told)} FROM ("
+        f"SELECT rows.*, surplus, row_number() OVER (PARTITION BY digest ORDER BY place) AS number "
+        f"FROM rows JOIN odd USING (digest) WHERE there = (surplus > 0)) AS numbered "
         f"WHERE number <= abs(surplus)"
     )
-
-
-_NULL_DIGEST = {"hash": "0", "sha256": "''::bytea"}
-"""Of a row that has a NULL where none may be."""
 
 
 def pairs_statement(table: Table) -> str:
@@ -134,9 +128,7 @@ def pairs_statement(table: Table) -> str:
             f"min(place) FILTER (WHERE there) AS actual, count(*) AS times FROM {_ODD} GROUP BY digest, there"
         )
     told = ", ".join(keys)
-    side = (
-        f"(SELECT *, row_number() OVER (PARTITION BY {told} ORDER BY place) AS number FROM {_ODD} WHERE {{}}there)"  # noqa: S608
-    )
+    side = f"(SELECT *, row_number() OVER (PARTITION BY {told} ORDER BY place) AS number FROM {_ODD} WHERE {{}}there)"  # noqa: S608
     same = " AND ".join(f"e.{key} = a.{key}" for key in [*keys, "number"])
     first = ", ".join(f"coalesce(e.{key}, a.{key}) AS {key}" for key in keys)
     return (
@@ -190,13 +182,17 @@ def values_statement(name: tuple[str, str], columns: Sequence[Column], places: S
 
 def _shortened(text: str) -> str:
     sha = f"encode(sha256(convert_to({text}, 'UTF8')), 'hex')"
-    told = f"left({text}, {_BEGINNING}) || '… (' || length({text}) || ' characters, SHA-256 ' || {sha} || ')'"
+    told = f"left({text}, {_BEGINNING}) || '... (' || length({text}) || ' characters, SHA-256 ' || {sha} || ')'"
     return f"CASE WHEN length({text}) > {_TEXT} THEN {told} ELSE {text} END"
 
 
 def money_columns(scan: Scan, table: Table) -> list[Column]:
     """The columns whose differences are added up: exact, and made for money."""
     return [column for column in table.columns if column.base in MONEY and column.name in scan.columns]
+
+
+def _named(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
 
 
 def _table(scan: Scan) -> str:

@@ -18,9 +18,9 @@ import psycopg
 from checks.asking import Log, OpenSession
 from checks.folding import fold, total_alone
 from checks.ledger import parts
-from checks.names import qualified
+from checks.lotwork import in_lots, lot
 from checks.relations import Table, read_tables
-from checks.scans import LARGE_OBJECTS, Piece, ordered_key, plan_scan
+from checks.scans import Piece, large_objects, ordered_key, plan_scan, stored_groups
 from checks.sequences import read_sequences
 from checks.sharing import Advance, Crew, Work
 from checks.structure import read_structure
@@ -30,15 +30,6 @@ from drills.measures import Item, Measures, Relation, TableCount, Total
 from drills.plan_checks import Checks
 from drills.plan_totals import TotalCheck
 
-_REWRITTEN = """
-SELECT n.nspname::text, c.relname::text
-  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm')
-   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)
-"""
-"""Of the tables that this transaction has read: pg_class is read as of the snapshot, the function sees the present."""
-_NOT_AS_OF_THE_SNAPSHOT = "truncated or rewritten after the snapshot was taken, which cannot be looked behind"
 LARGE = "large objects"
 _OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 _SERVER = """
@@ -96,30 +87,29 @@ def measure(open_session: OpenSession, wish: Wish, scope: Scope, log: Log, advan
         plain = {(table.schema, table.name) for table in tables if not table.parent}
         alone = fold(wish.totals, {name: work for name, work in works.items() if name in plain}, connection, log)
         work = _pieces(tables, works, scope, connection, log)
-    rewritten: set[str] = set()
-
-    def look_back(connection: psycopg.Connection) -> None:
-        rewritten.update(_rewritten(connection, log))
-
-    def totals(checks: Sequence[TotalCheck]) -> list[Work[Total | None]]:
-        return [Work(PAGE, total_alone(log, check, _rewritten, _NOT_AS_OF_THE_SNAPSHOT)) for check in checks]
-
-    found = Crew(open_session, [*totals(alone), *work]).run(scope.jobs, advance, look_back)
+    found = Crew(open_session, [*_alone(alone, log), *work]).run(scope.jobs, advance, _nothing_more)
     # A total that spoilt the scan of its table is asked by itself: its error is its own.
     again = [check for one in works.values() if one.unsummed for check in one.sums]
-    found += Crew(open_session, totals(again)).run(scope.jobs, advance, look_back) if again else []
+    found += Crew(open_session, _alone(again, log)).run(scope.jobs, advance, _nothing_more) if again else []
+    found += [total for one in works.values() for total in one.totals()]
     summed = {total.name: total for total in found if total is not None}
-    for one in works.values():
-        summed |= {adding.check.name: one.total(adding, rewritten, _NOT_AS_OF_THE_SNAPSHOT) for adding in one.totals()}
     return Measures(
         relations=tuple(Relation(kind=table.told_kind, name=table.shown) for table in tables),
-        counts=tuple(sorted((one.count(rewritten, _NOT_AS_OF_THE_SNAPSHOT) for one in works.values()), key=_by_name)),
+        counts=tuple(sorted((one.count() for one in works.values()), key=_by_name)),
         totals=tuple(summed[check.name] for check in wish.totals),
         queries=tuple(log.queries),
         structure=structure,
         structure_error=unread,
         sequences=sequences,
     )
+
+
+def _alone(totals: Sequence[TotalCheck], log: Log) -> list[Work[Total | None]]:
+    return [Work(PAGE, total_alone(log, check)) for check in totals]
+
+
+def _nothing_more(_connection: psycopg.Connection) -> None:
+    """Every piece of work has looked back by itself."""
 
 
 def _structure(connection: psycopg.Connection, log: Log) -> tuple[tuple[Item, ...], str]:
@@ -148,11 +138,18 @@ def _works(
             continue
         scan = known.get(table.shown) or plan_scan(table, wish.digest or "fast", _ends(table, connection, log))
         works[table.schema, table.name] = TableWork(
-            scan, shown=table.shown, size=table.size, digest=wish.digest is not None
+            scan,
+            shown=table.shown,
+            size=table.size,
+            digest=wish.digest is not None,
+            oid=table.oid,
+            as_stored=stored_groups(table.columns),
         )
-    if scope.only is None and (objects := log.ask(connection, LARGE, _OBJECTS)[0][0]):
-        works[LARGE_OBJECTS.namespace, LARGE_OBJECTS.name] = TableWork(
-            LARGE_OBJECTS, shown=LARGE, size=PAGE * objects, digest=wish.digest is not None
+    wanted = scope.only is None or LARGE in scope.only
+    if wanted and (objects := log.ask(connection, LARGE, _OBJECTS)[0][0]):
+        scan = large_objects(wish.digest or "fast")
+        works[scan.namespace, scan.name] = TableWork(
+            scan, shown=LARGE, size=PAGE * objects, digest=wish.digest is not None
         )
     return works
 
@@ -182,15 +179,13 @@ def _pieces(
     version, workers = log.ask(connection, "what the server can do", _SERVER)[0]
     heaps = {(table.schema, table.name) for table in tables if table.heap}
     cut = version >= _PIECES_SINCE and (scope.pieces or (scope.jobs > 1 and not workers))
-    pieces: list[Work[Total | None]] = []
-    for name, one in works.items():
+    lots, alone = in_lots(works.values())
+    pieces: list[Work[Total | None]] = [
+        Work(sum(one.size + 1 for one in small), lot(log, small), small[-1].told) for small in lots
+    ]
+    for one in alone:
         one.workers = 0 if cut else min(workers, scope.jobs - 1)
-        ranges = cut_in_pieces(one.size) if cut and name in heaps and one.scan.digest == "hash" else [Piece()]
+        whole = not cut or (one.scan.namespace, one.scan.name) not in heaps or one.scan.digest == "sha256"
+        ranges = [Piece()] if whole else cut_in_pieces(one.size)
         pieces += [Work(one.size // len(ranges) + 1, one.piece(log, piece), one.told) for piece in ranges]
     return sorted(pieces, key=lambda piece: piece.weight, reverse=True)
-
-
-def _rewritten(connection: psycopg.Connection, log: Log) -> list[str]:
-    """The tables read in this transaction whose storage is no longer that of the snapshot."""
-    rows = log.ask(connection, "tables rewritten since the snapshot", _REWRITTEN)
-    return sorted(qualified(schema, table) for schema, table in rows)

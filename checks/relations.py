@@ -33,9 +33,12 @@ WITH RECURSIVE plain AS (
     SELECT d.oid, p.base, greatest(d.typtypmod, p.typmod)
       FROM plain p JOIN pg_type d ON d.typtype = 'd' AND d.typbasetype = p.declared)
 SELECT c.oid::bigint, a.attname::text, CASE WHEN n.nspname = 'pg_catalog' THEN b.typname::text ELSE '' END,
-       CASE WHEN p.typmod = -1 THEN a.atttypmod ELSE p.typmod END, a.attnotnull,
+       CASE WHEN p.typmod = -1 THEN a.atttypmod ELSE p.typmod END, a.attnotnull AND NOT EXISTS (
+         SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'n' AND NOT k.convalidated
+            AND k.conkey[1] = a.attnum),
        EXISTS (SELECT FROM pg_collation k WHERE k.oid = a.attcollation AND NOT k.collisdeterministic),
-       EXISTS (SELECT FROM pg_cast k WHERE k.castsource = p.base AND k.casttarget = 'text'::regtype AND k.oid >= 16384)
+       EXISTS (SELECT FROM pg_cast k WHERE k.castsource = p.base AND k.casttarget = 'text'::regtype
+                AND k.castmethod <> 'i' AND k.oid >= 16384)
   FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   JOIN plain p ON p.declared = a.atttypid JOIN pg_type b ON b.oid = p.base JOIN pg_namespace n ON n.oid = b.typnamespace
@@ -52,7 +55,9 @@ SELECT DISTINCT ON (i.indrelid) i.indrelid::bigint,
    AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
    AND NOT EXISTS (SELECT FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k(num, place)
                      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num
-                    WHERE k.place <= i.indnkeyatts AND NOT a.attnotnull)
+                    WHERE k.place <= i.indnkeyatts AND (NOT a.attnotnull OR EXISTS (
+                       SELECT FROM pg_constraint v WHERE v.conrelid = i.indrelid AND v.contype = 'n'
+                          AND NOT v.convalidated AND v.conkey[1] = a.attnum)))
  ORDER BY i.indrelid, i.indisprimary DESC, i.indnkeyatts, i.indexrelid
 """
 
@@ -66,11 +71,11 @@ class Column:
     """The name of its type in pg_catalog, domains seen through; empty for a type from elsewhere."""
     typmod: int
     required: bool
-    """NOT NULL."""
+    """NOT NULL, and validated (since PostgreSQL 18 a column may be NOT NULL for new rows only)."""
     loose: bool = False
     """Its collation holds different texts for equal."""
     recast: bool = False
-    """Somebody made a cast of its type to text of his own, which may leave something out."""
+    """Somebody made a cast of its type to text, which may leave something out, or show what no dump writes."""
 
 
 @dataclass(frozen=True)

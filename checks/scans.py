@@ -6,13 +6,14 @@ source and copy are asked in the same words, and that nothing is rounded on the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from checks.digests import key_columns, quoted, row_digest, row_sha256
 from checks.names import identifier
-from checks.relations import Table
-from checks.totals_sql import group_expressions, total_columns
+from checks.relations import Column, Table
+from checks.totals_sql import as_text, group_expressions, total_columns
 from drills.measures import Scan
 from drills.plan_totals import TotalCheck
 
@@ -20,18 +21,13 @@ ROWS_IN_BUCKET = 4096
 """A bucket that differs names about as many rows."""
 _MOST_BUCKETS = 4096
 _WHOLE_NUMBERS = {"int2", "int4", "int8"}
+_EQUAL_AS_TEXT = {
+    *_WHOLE_NUMBERS, "bool", "bpchar", "date", "numeric", "oid", "text", "timestamp", "timestamptz", "uuid", "varchar",
+}  # fmt: skip
 _ROW_GUESSED = 100
 """Bytes of a row where the planner has no idea of their number."""
-LARGE_OBJECTS = Scan(
-    namespace="pg_catalog",
-    name="pg_largeobject_metadata",
-    columns=("oid", "content"),
-    key=("oid",),
-    digest="hash",
-    row="hashtextextended(encode(lo_get(oid), 'base64') COLLATE \"C\", hashoidextended(oid, 5521474103281))",
-    bucket="",
-)
-"""Large objects as if they were a table: one row each."""
+_CHUNK = 1 << 20
+"""Bytes of a large object that are looked at together: none has to fit into memory."""
 
 
 def bucketed_rows(table: Table) -> int:
@@ -79,6 +75,30 @@ def _bucket(table: Table, ends: tuple[int, int] | None) -> str:
     return f"{row_digest(columns, 'key')} & {(1 << wanted.bit_length()) - 1}"
 
 
+def large_objects(digest: str) -> Scan:
+    """Large objects as if they were a table: one row each."""
+    sha = digest == "sha256"
+    seeded = "hashtextextended(encode(content, 'base64') COLLATE \"C\", 5521474103281 # ({0}))"
+    # Of each chunk: where it begins, its digest, and whether there may be more behind it.
+    chunk = f"{{0}}, {'sha256(content)' if sha else seeded}, length(content) = {_CHUNK}"
+    read = f"SELECT {chunk} FROM lo_get(oid, {{0}}, {_CHUNK}) AS content"  # noqa: S608 - our own
+    parts = (
+        f"WITH RECURSIVE part(place, digest, more) AS ({read.format('0::bigint')} UNION ALL"  # noqa: S608 - our own
+        f" SELECT next.* FROM part, LATERAL ({read.format(f'part.place + {_CHUNK}')}) AS next WHERE part.more)"
+    )
+    whole = "sha256(string_agg(digest, ''::bytea ORDER BY place))" if sha else "sum(digest)"
+    told = f"concat(oid, ' ', ({parts} SELECT {whole} FROM part))"  # noqa: S608 - our own
+    return Scan(
+        namespace="pg_catalog",
+        name="pg_largeobject_metadata",
+        columns=("oid", "content"),
+        key=("oid",),
+        digest="sha256" if sha else "hash",
+        row=f"sha256(convert_to({told}, 'UTF8'))" if sha else f'hashtextextended({told} COLLATE "C", 8205130496271)',
+        bucket="",
+    )
+
+
 @dataclass(frozen=True)
 class Piece:
     """A part of a table: pages from, up to and without; all of it where both are None."""
@@ -87,34 +107,73 @@ class Piece:
     end: int | None = None
 
 
-def scan_statement(scan: Scan, sums: Sequence[TotalCheck] = (), piece: Piece | None = None) -> str:
-    """Bucket, the totals' groups, rows, digest; then for each total its rows, amounts, sum and type."""
+def scan_statement(
+    scan: Scan,
+    sums: Sequence[TotalCheck] = (),
+    piece: Piece | None = None,
+    as_stored: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Bucket, the totals' groups, rows, digest, its mean; then for each total its rows, amounts, sum and type.
+
+    The mean tells how many rows had a digest at all, and costs nothing: the server adds up for both at once.
+
+    Args:
+        scan: of which table, and how.
+        sums: the totals that it answers too.
+        piece: which pages; all of them unless given.
+        as_stored: groups that may be told apart as they are stored, which is cheaper, and written as texts afterwards.
+    """
     keys = group_keys(sums)
-    table = identifier(scan.namespace, scan.name)
     if scan.digest == "sha256":
-        ordered = "encode(sha256(coalesce(string_agg(digest, ''::bytea ORDER BY digest), ''::bytea)), 'hex')"
-        rows = f"SELECT {scan.bucket or 'NULL::bigint'} AS bucket, {scan.row} AS digest FROM ONLY {table}"  # noqa: S608
-        return f"SELECT bucket, count(*), {ordered} FROM ({rows}) AS rows GROUP BY 1"  # noqa: S608 - quoted
-    columns = [scan.bucket or "NULL::bigint", *keys, "count(*)", f"sum({scan.row})"]
+        return _sha256_statement(scan)
+    digest = [f"sum({scan.row})", f"avg({scan.row})"] if scan.row else ["NULL::numeric", "NULL::numeric"]
+    columns = [scan.bucket or "NULL::bigint", *(as_stored.get(key, key) for key in keys), "count(*)", *digest]
     for total in sums:
         columns += total_columns(total)
-    where = f" WHERE {_pages(piece)}" if piece and piece.first is not None else ""
     grouped = range(1 if scan.bucket else 2, len(keys) + 2)
     by = f" GROUP BY {', '.join(map(str, grouped))}" if grouped else ""
-    return f"SELECT {', '.join(columns)} FROM ONLY {table}{where}{by}"  # noqa: S608 - quoted, and a plan's SQL
+    source = f"FROM ONLY {_named(scan)}{_within(piece)}{by}"
+    if not {*keys} & {*as_stored}:
+        return f"SELECT {', '.join(columns)} {source}"
+    named = [f"{column} AS c{place}" for place, column in enumerate(columns)]
+    told = [f"c{place}" for place in range(len(columns))]
+    for place, key in enumerate(keys, 1):
+        told[place] = as_text(f"c{place}") if key in as_stored else told[place]
+    return f"SELECT {', '.join(told)} FROM (SELECT {', '.join(named)} {source}) AS found"  # noqa: S608 - as above
+
+
+def stored_groups(columns: Sequence[Column]) -> dict[str, str]:
+    """The groups that are a column whose values are the same text where they are equal: as texts, and as stored."""
+    found: dict[str, str] = {}
+    for column in columns:
+        scaled = column.base != "numeric" or column.typmod != -1
+        if column.base in _EQUAL_AS_TEXT and scaled and not column.loose and not column.recast:
+            found |= {as_text(name): quoted(column) for name in {column.name, quoted(column)}}
+    return found
+
+
+def _sha256_statement(scan: Scan) -> str:
+    """Over the rows' digests in their order: by their first bytes, then over those parts.
+
+    What is put together at once must stay below 1 GB, which is 30 million rows.
+    """
+    rows = f"SELECT {scan.bucket or 'NULL::bigint'} AS bucket, {scan.row} AS digest FROM ONLY {_named(scan)}"  # noqa: S608
+    part = "sha256(string_agg(digest, ''::bytea ORDER BY digest)) AS part"
+    first = f"substring(digest FROM 1 FOR {1 if scan.bucket else 2}) AS first"
+    parts = f"SELECT bucket, {first}, count(*) AS number, {part} FROM ({rows}) AS rows GROUP BY 1, 2"  # noqa: S608 - quoted
+    whole = "encode(sha256(string_agg(part, ''::bytea ORDER BY first)), 'hex')"
+    return f"SELECT bucket, sum(number)::bigint, {whole}, NULL FROM ({parts}) AS parts GROUP BY 1"  # noqa: S608 - quoted
 
 
 def count_statement(scan: Scan, piece: Piece | None = None) -> str:
     """Rows of one table, its children not counted: each partition counts for itself."""
-    where = f" WHERE {_pages(piece)}" if piece and piece.first is not None else ""
-    return f"SELECT count(*) FROM ONLY {identifier(scan.namespace, scan.name)}{where}"  # noqa: S608 - quoted
+    return f"SELECT count(*) FROM ONLY {_named(scan)}{_within(piece)}"  # noqa: S608 - quoted
 
 
 def keys_statement(scan: Scan, sums: Sequence[TotalCheck]) -> str | None:
     """What the planner is asked: how many groups these totals make. None where they have none."""
     keys = group_keys(sums)
-    table = identifier(scan.namespace, scan.name)
-    return f"EXPLAIN (FORMAT JSON) SELECT FROM ONLY {table} GROUP BY {', '.join(keys)}" if keys else None
+    return f"EXPLAIN (FORMAT JSON) SELECT FROM ONLY {_named(scan)} GROUP BY {', '.join(keys)}" if keys else None
 
 
 def group_keys(sums: Sequence[TotalCheck]) -> list[str]:
@@ -122,7 +181,13 @@ def group_keys(sums: Sequence[TotalCheck]) -> list[str]:
     return list(dict.fromkeys(expression for total in sums for expression in group_expressions(total)))
 
 
-def _pages(piece: Piece) -> str:
+def _named(scan: Scan) -> str:
+    return identifier(scan.namespace, scan.name)
+
+
+def _within(piece: Piece | None) -> str:
     """The last piece has no end: a page that is new since is in it."""
-    ctid = f"ctid >= '({piece.first},0)'"
-    return ctid if piece.end is None else f"{ctid} AND ctid < '({piece.end},0)'"
+    if piece is None or piece.first is None:
+        return ""
+    end = "" if piece.end is None else f" AND ctid < '({piece.end},0)'"
+    return f" WHERE ctid >= '({piece.first},0)'{end}"

@@ -15,6 +15,7 @@ from checks.control import compare_control
 from checks.integrity import integrity_questions
 from checks.invariants import ask_invariant
 from checks.ledger import judge, parts
+from checks.locate import Locator
 from checks.measure import Scope, Wish, measure
 from checks.row_counts import compare_row_counts, emptied
 from checks.sequences import compare_sequences
@@ -24,6 +25,7 @@ from checks.structure import compare_structure
 from checks.tables import compare_tables
 from checks.totals import compare_totals
 from checks.totals_sql import total_statement
+from drills.backup_rows import GiveRows
 from drills.errors import CheckError
 from drills.measures import Expectations, Measures, Total
 from drills.plan_checks import Checks, InvariantCheck
@@ -52,6 +54,8 @@ class Subject:
     """Whether it is made of production's own pages."""
     only: frozenset[str] | None = None
     """The tables whose content is asked for, by their names for people; None for all."""
+    give_rows: GiveRows | None = None
+    """Gives the rows of the backup, so that those which differ are found; None where nobody looks for them."""
 
 
 def run_checks(
@@ -101,6 +105,7 @@ class _Round:
             advance,
             amcheck=wish.amcheck,
             checksums=wish.checksums and subject.physical,
+            only=subject.only,
         )
         if wish.smoke and subject.probe is not None:
             yield from smoke_questions(wish.smoke, subject.open_session, subject.probe, subject.log, lost)
@@ -113,6 +118,9 @@ class _Round:
             yield self._measured("row counts", "rows of ", partial(compare_row_counts, before, after))
         if wish.content.compare:
             yield self._measured("content", "content of ", partial(compare_content, before, after, wish.content))
+            if self.subject.give_rows is not None:
+                locator = Locator(self.subject.open_writing, self.subject.log, self.subject.give_rows)
+                yield from locator.questions(before, after, wish.content)
         if wish.structure:
             yield self._measured("structure", "structure", self._structure)
 
@@ -165,5 +173,5 @@ def _of(measures: Measures, name: str) -> Total:
 
 
 def on_tables(subject: Subject, names: Sequence[str]) -> Subject:
-    """The same copy, with only these tables looked into."""
-    return replace(subject, only=frozenset(names))
+    """The same copy, with only these tables looked into, and no row looked for."""
+    return replace(subject, only=frozenset(names), give_rows=None)

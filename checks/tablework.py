@@ -1,25 +1,28 @@
 """The work on one table: its pieces, and what they have shown so far, put together.
 
 Guarantees that what one piece could not show is not shown for the table: a digest over all rows or none, a total over
-all of them or none; and that the rows are still counted where their content could not be read.
+all of them or none; that the rows are still counted where their content could not be read; and that locks are given
+back as soon as a piece is read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from decimal import Decimal
-from typing import Any
+from types import MappingProxyType
 
 import psycopg
 
-from checks.adding import Adding, refuse_inexact, unmeasured
+from checks.adding import unmeasured
 from checks.asking import Log
+from checks.names import identifier
 from checks.plans import reading_no_foreign_table
-from checks.scans import Piece, count_statement, group_keys, scan_statement
-from checks.totals_sql import group_expressions, total_statement
+from checks.portions import Portion
+from checks.rewriting import WHY, rewritten
+from checks.scans import Piece, count_statement, scan_statement
+from checks.totals_sql import total_statement
 from drills.errors import CheckError
 from drills.measures import Bucket, Scan, TableCount, Total
 from drills.plan_totals import TotalCheck
@@ -47,10 +50,23 @@ def cut_in_pieces(size: int) -> list[Piece]:
 class TableWork:
     """One table while it is measured. Its pieces may be at work in several sessions."""
 
-    def __init__(self, scan: Scan, *, shown: str, size: int, digest: bool) -> None:
-        self.scan = scan
+    def __init__(
+        self,
+        scan: Scan,
+        *,
+        shown: str,
+        size: int,
+        digest: bool,
+        oid: int = 0,
+        as_stored: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.scan = scan if digest else scan.model_copy(update={"digest": "hash", "row": "", "bucket": ""})
+        self._as_stored = as_stored
+        self._asked = digest
         self.shown = shown
         self.size = size
+        self.oid = oid
+        """0 where nobody can rewrite it."""
         self.sums: list[TotalCheck] = []
         self.workers = 0
         """Processes that may help the server to read it, where it is large."""
@@ -59,123 +75,115 @@ class TableWork:
         self.uncounted = ""
         """Why there is not even a count."""
         self.unsummed = ""
+        self.rewritten = False
+        """Since the snapshot."""
         self._lock = threading.Lock()
-        self._rows = 0
-        self._buckets: dict[str, tuple[int, int | str]] = {}
-        self._totals: list[Adding] = []
+        self._found = Portion(self.scan, ())
 
     def fold(self, check: TotalCheck) -> None:
         """Let the scan answer this total too."""
         self.sums.append(check)
-        self._totals.append(Adding(check))
+        self._found = Portion(self.scan, self.sums)
 
-    def totals(self) -> list[Adding]:
+    def totals(self) -> list[Total]:
         """The totals that were folded in and answered."""
-        return [] if self.unsummed else self._totals
-
-    def total(self, adding: Adding, rewritten: set[str], why: str) -> Total:
-        """One of them, unless the table was rewritten meanwhile: then why not."""
-        if self.shown in rewritten:
-            return unmeasured(adding.check, f"{adding.check.name}: {self.shown}: {why}")
-        return adding.total()
+        if self.unsummed:
+            return []
+        if self.rewritten:
+            return [unmeasured(check, f"{check.name}: {self.shown}: {WHY}") for check in self.sums]
+        return [adding.total() for adding in self._found.totals]
 
     def told(self) -> str:
         """How far it is."""
-        return f"{self.shown}: {self._rows:,} rows"
+        return f"{self.shown}: {self._found.rows:,} rows"
 
     @property
     def expected_buckets(self) -> int:
         """About how many buckets its rows fall into."""
         return max(self.size // _BYTES_IN_BUCKET, 1) if self.scan.bucket else 1
 
+    def statement(self, piece: Piece | None = None, sums: Sequence[TotalCheck] = ()) -> str:
+        """What is asked: for all that can still be had, or for the rows alone."""
+        if self.error and not sums:
+            return count_statement(self.scan, piece)
+        return scan_statement(self.scan, sums, piece, self._as_stored)
+
     def piece(self, log: Log, piece: Piece) -> Callable[[psycopg.Connection], None]:
         """The work on one piece."""
 
         def scan(connection: psycopg.Connection) -> None:
             with _settings(connection, self.size, self.workers):
-                if self.sums and not self.unsummed and not self.error:
+                if self.sums and not self.unsummed and not (self.error and self._asked):
                     try:
-                        self._scan(connection, log, piece, self.sums)
+                        self._read(connection, log, piece, self.sums)
                     except CheckError as error:
                         self.unsummed = error.message
                     else:
                         return
                 if not self.error:
                     try:
-                        self._scan(connection, log, piece, ())
+                        self._read(connection, log, piece, ())
                     except CheckError as error:
                         self.error = error.message
                     else:
                         return
-                self._count(connection, log, piece)
+                if not self.uncounted:
+                    try:
+                        self._read(connection, log, piece, ())
+                    except CheckError as error:
+                        self.uncounted = error.message
 
         return scan
 
-    def _scan(self, connection: psycopg.Connection, log: Log, piece: Piece, sums: Sequence[TotalCheck]) -> None:
-        with connection.transaction(), ExitStack() as guarded:
-            for check in sums:
-                guarded.enter_context(reading_no_foreign_table(connection, log, check.name, total_statement(check)))
-            rows = log.ask(connection, f"content of {self.shown}", scan_statement(self.scan, sums, piece))
-        for row in rows:
-            for check, kind in zip(sums, row[len(row) - 4 * len(sums) + 3 :: 4], strict=True):
-                refuse_inexact(check, kind)
+    def _read(self, connection: psycopg.Connection, log: Log, piece: Piece, sums: Sequence[TotalCheck]) -> None:
+        found, told = Portion(self.scan, sums), f"{'rows' if self.error else 'content'} of {self.shown}"
+        with connection.transaction(force_rollback=True):
+            with ExitStack() as guarded:
+                for check in sums:
+                    guarded.enter_context(reading_no_foreign_table(connection, log, check.name, total_statement(check)))
+                for row in guarded.enter_context(log.reading(connection, told, self.statement(piece, sums))):
+                    found.take(row)
+            gone = rewritten(connection, log, [(self.oid, self.name)] if self.oid else [])
+        self.take(found, rewritten=bool(gone))
+
+    @property
+    def name(self) -> str:
+        """Its name for SQL."""
+        return identifier(self.scan.namespace, self.scan.name)
+
+    def take(self, found: Portion, *, rewritten: bool) -> None:
+        """What one piece has shown."""
         with self._lock:
-            self._take(rows, sums)
+            self.rewritten |= rewritten
+            self._found.join(found)
 
-    def _count(self, connection: psycopg.Connection, log: Log, piece: Piece) -> None:
-        if self.uncounted:
-            return
-        try:
-            with connection.transaction():
-                rows = log.ask(connection, f"rows of {self.shown}", count_statement(self.scan, piece))
-        except CheckError as error:
-            self.uncounted = error.message
-            return
-        with self._lock:
-            self._rows += rows[0][0]
-
-    def _take(self, rows: Iterable[Sequence[Any]], sums: Sequence[TotalCheck]) -> None:
-        keys = group_keys(sums)
-        for bucket, *rest in rows:
-            group, (count, digest), more = rest[: len(keys)], rest[len(keys) : len(keys) + 2], rest[len(keys) + 2 :]
-            self._rows += count
-            self._add(str(bucket), count, digest)
-            told = dict(zip(keys, group, strict=True))
-            for place, total in enumerate(self._totals if sums else ()):
-                key = tuple(told[expression] for expression in group_expressions(total.check))
-                total.add(key, *more[4 * place : 4 * place + 3])
-
-    def _add(self, bucket: str, count: int, digest: Decimal | str | None) -> None:
-        if self.scan.digest == "sha256":
-            self._buckets[bucket] = count, str(digest)
-            return
-        rows, whole = self._buckets.get(bucket, (0, 0))
-        self._buckets[bucket] = rows + count, int(whole) + int(digest or 0)
-
-    def count(self, rewritten: set[str], why: str) -> TableCount:
-        """What is known of the table, unless it was rewritten meanwhile: then why not."""
-        if self.shown in rewritten:
-            return TableCount(table=self.shown, rows=None, error=why)
+    def count(self) -> TableCount:
+        """What is known of the table."""
+        if self.rewritten:
+            return TableCount(table=self.shown, rows=None, error=WHY)
         if self.uncounted:
             return TableCount(table=self.shown, rows=None, scan=self.scan, error=self.uncounted)
         if self.error:
-            return TableCount(table=self.shown, rows=self._rows, scan=self.scan, error=self.error)
-        found = {name: (count, digest) for name, (count, digest) in sorted(self._buckets.items()) if count}
-        listed = tuple(Bucket(bucket=name, rows=count, digest=str(digest)) for name, (count, digest) in found.items())
+            scan = self.scan if self._asked else None
+            return TableCount(table=self.shown, rows=self._found.rows, scan=scan, error=self.error)
+        parts = sorted((part for part in self._found.buckets.items() if part[1][0]), key=lambda part: part[0])
+        listed = (Bucket(bucket=name, rows=rows, digest=str(digest)) for name, (rows, digest) in parts)
         return TableCount(
             table=self.shown,
-            rows=self._rows,
-            digest=self._digest(found),
-            buckets=listed if self.scan.bucket else (),
+            rows=self._found.rows,
+            digest=_digest([(name, rows, digest) for name, (rows, digest) in parts], self.scan),
+            buckets=tuple(listed) if self.scan.bucket else (),
             scan=self.scan,
+            error=self._found.told_undigested(),
         )
 
-    def _digest(self, found: dict[str, tuple[int, int | str]]) -> str:
-        """Of the whole table."""
-        if self.scan.digest == "sha256":
-            lines = "".join(f"{name} {count} {digest}\n" for name, (count, digest) in found.items())
-            return hashlib.sha256(lines.encode()).hexdigest()
-        return str(sum(int(digest) for _, digest in found.values()))
+
+def _digest(parts: Sequence[tuple[str, int, int | str]], scan: Scan) -> str:
+    """Of the whole table."""
+    if scan.digest == "sha256":
+        lines = "".join(f"{name} {rows} {digest}\n" for name, rows, digest in parts)
+        return hashlib.sha256(lines.encode()).hexdigest()
+    return str(sum(int(digest) for _, _, digest in parts))
 
 
 @contextmanager

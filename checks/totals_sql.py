@@ -18,7 +18,7 @@ from drills.plan_sums import Closing, Sign, Sum
 def group_expressions(check: Sum) -> list[str]:
     """One text for each group of `by`."""
     # By the bytes: a collation that holds 'a' and 'A' for equal would leave open which of them names the group.
-    return [_as_text(expression) for expression in check.by.values()]
+    return [as_text(expression) for expression in check.by.values()]
 
 
 def amount_expression(check: Sum) -> str:
@@ -68,7 +68,7 @@ def total_statement(check: Sum) -> str:
 
 def on_side(sign: Sign, sides: tuple[str, ...]) -> str:
     """Whether a row stands on one of these sides."""
-    return f"{_as_text(sign.column or 'NULL')} IN ({', '.join(_literal(side) for side in sides)})"
+    return f"{as_text(sign.column or 'NULL')} IN ({', '.join(_literal(side) for side in sides)})"
 
 
 def own(expression: str) -> str:
@@ -102,7 +102,8 @@ def _instant(closed: Closing) -> str:
         raise CheckError(f"the end of the period was not fixed: {closed.until!r}") from None
 
 
-def _as_text(expression: str) -> str:
+def as_text(expression: str) -> str:
+    """A group as it is named, told apart by its bytes."""
     return f'({own(expression)})::text COLLATE "C"'
 
 

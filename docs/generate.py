@@ -1,7 +1,7 @@
-"""Writes docs/plan.md, the reference of every key of a plan, from the models in `drills.plan`.
+"""Writes docs/plan.md, the reference of every key of a plan, from the models in `drills.plan`, and docs/checks.md.
 
-`python docs/generate.py` writes it; with `--check` it only says whether the file on disk is what it would write. The
-example at the top is read as a plan first, so a reference with an example that does not run cannot be written.
+`python docs/generate.py` writes them; with `--check` it only says whether the files on disk are what it would write.
+The example at the top is read as a plan first, so a reference with an example that does not run cannot be written.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from checks_page import checks_page
+
 from drills.planfile import parse_plan, plan_schema
 from drills.secrets import REFERENCE_PATTERN
 from drills.units import DURATION_PATTERN, SIZE_PATTERN
 
 PAGE = Path(__file__).with_name("plan.md")
+CHECKS = Path(__file__).with_name("checks.md")
 
 EXAMPLE = """\
 version: 1
@@ -131,6 +134,11 @@ checks:
       url: http://127.0.0.1:{port}/health
       contains: '"database":"up"'
       limit: 2min
+
+negative_control:
+  enabled: true
+  damages: [one cent, swapped amounts, lost row, duplicated row, dropped index, disabled trigger, sequence behind]
+  limit: 15min
 
 outages:
   - kind: kill_server
@@ -265,19 +273,23 @@ def _value(value: object) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or say whether it is as it should be."""
+    """Write the pages, or say whether they are as they should be."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page on disk differs")
-    wanted = page()
-    if not parser.parse_args(arguments).check:
-        PAGE.write_text(wanted, encoding="utf-8")
-        print(f"wrote {PAGE}")
-        return 0
-    found = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    if found != wanted:
-        print(f"{PAGE} is not what drills/plan.py says: run `make docs` and commit the result", file=sys.stderr)
-        return 1
-    return 0
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page on disk differs")
+    check = parser.parse_args(arguments).check
+    pages = {PAGE: page(), CHECKS: checks_page()}
+    stale = [path for path, wanted in pages.items() if not _is(path, wanted)]
+    for path in stale:
+        if not check:
+            path.write_text(pages[path], encoding="utf-8")
+            print(f"wrote {path}")
+        else:
+            print(f"{path} is not what it is written from: run `make docs` and commit the result", file=sys.stderr)
+    return 1 if stale and check else 0
+
+
+def _is(path: Path, wanted: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == wanted
 
 
 if __name__ == "__main__":

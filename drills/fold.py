@@ -14,7 +14,7 @@ from drills import events
 from drills.errors import JournalError
 from drills.events import Entry
 from drills.journal import Reading
-from drills.measures import CONTROL_SUFFIX
+from drills.measures import CONTROL_SUFFIX, NEGATIVE_CONTROL
 from drills.records import (
     Backup,
     CheckResult,
@@ -331,7 +331,7 @@ def _verdict(
     if outcome is Outcome.INTERRUPTED:
         found.append((Verdict.UNKNOWN, f"interrupted: {folding.interrupted}"))
     for name, results in folding.checks.items():
-        found += [(result.verdict, f"{result.name}, {name}: {result.reason}") for result in results]
+        found += [(result.verdict, f"{_in_round(result.name, name)}: {result.reason}") for result in results]
     found += [(outage.verdict, f"{outage.name}: {outage.reason}") for outage in folding.outages]
     found += [
         (objective.verdict, f"{objective.name}: {_against(objective)}")
@@ -349,6 +349,11 @@ def _verdict(
         found += [(Verdict.UNKNOWN, f"left behind: {resource.kind} {resource.name}") for resource in left]
     verdict = Verdict.UNKNOWN if outcome is Outcome.RUNNING else Verdict.worst(verdict for verdict, _ in found)
     return verdict, _reasons(found)
+
+
+def _in_round(check: str, name: str) -> str:
+    """A check and its round, where the two are not the same."""
+    return check if check == name else f"{check}, {name}"
 
 
 def _reasons(found: list[tuple[Verdict, str]]) -> tuple[str, ...]:
@@ -370,6 +375,11 @@ def _skipped(plan: dict[str, object], folding: _Folding) -> list[str]:
         else:
             skipped += [f"the check {check}, {name}" for check in missing]
             skipped += [f"the end of the checks {name}"] if name not in folding.rounds else []
+    # A journal from before there was one has no such key, and nobody asked.
+    control = plan.get(NEGATIVE_CONTROL.replace(" ", "_"))
+    proven = any(result.name == NEGATIVE_CONTROL for result in folding.checks.get(NEGATIVE_CONTROL, []))
+    if isinstance(control, dict) and control.get("enabled") and not proven:
+        skipped.append(f"the {NEGATIVE_CONTROL}")
     return skipped
 
 

@@ -90,6 +90,8 @@ class Total(Model):
     """Why it could not be measured; then there are no rows."""
 
 
+NEGATIVE_CONTROL = "negative control"
+"""What the check is called that puts the others to the test, its round, and its stage."""
 CONTROL_SUFFIX = "(control)"
 """Behind the name of a total: the comparison with what another system says of it."""
 

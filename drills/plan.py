@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from drills.fields import Address, Duration, Name, Period, Reference, Size, Text, Title, Tools, server_of
 from drills.plan_checks import Checks, InvariantCheck
+from drills.plan_negative import NegativeControl
 from drills.plan_section import Section, fault, refuse_twice
 from drills.plan_totals import TotalCheck
 from drills.units import parse_duration, parse_size, show_duration
@@ -231,6 +232,9 @@ class Plan(Section):
     recovery: Dump = Field(description="How it is brought back.")
     staging: Staging = Field(default_factory=Staging, description="Where the copy is restored.")
     checks: Checks = Field(default_factory=Checks, description="What the copy must prove.")
+    negative_control: NegativeControl = Field(
+        default_factory=NegativeControl, description="How the checks themselves are put to the test."
+    )
     outages: tuple[KillServer, ...] = Field((), description="Faults to inject into the copy, in order.")
     objectives: Objectives = Field(default_factory=Objectives, description="The targets.")
     evidence: Evidence = Field(default_factory=Evidence, description="Where the bundle goes.")

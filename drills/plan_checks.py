@@ -17,6 +17,8 @@ from drills.plan_totals import LedgerCheck, TotalCheck, control_name
 
 OWN_NAMES = ("row counts", "content", "tables", "structure", "sequences", "amcheck", "page checksums")
 """What the checks that need no name in the plan are called."""
+ROWS_OF = "rows of "
+"""How the answers begin that name the rows of a table which differ."""
 
 
 class InvariantCheck(Section):
@@ -98,6 +100,9 @@ class Checks(Section):
         given += [(check.name, ("invariants", index, "name")) for index, check in enumerate(self.invariants)]
         given += [(check.name, ("smoke", index, "name")) for index, check in enumerate(self.smoke)]
         refuse_twice("a check", [*((name, ()) for name in OWN_NAMES), *given])
+        for name, at in given:
+            if name.casefold().startswith(ROWS_OF):
+                raise fault(f"{name!r}: what begins with {ROWS_OF!r} tells of the rows that differ", *at)
         asked = (self.row_counts, self.content.compare, self.tables, self.structure, self.sequences, self.amcheck)
         if not any((*asked, self.totals, self.ledger, self.invariants, self.smoke)):
             raise fault("no check at all: a drill that asks nothing proves nothing")

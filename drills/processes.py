@@ -30,6 +30,8 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PROGRESS_EVERY = 0.1
 _DEATH_DEADLINE = 30.0
+_PIPE = 1 << 20
+"""Bytes that a pipe holds: what a kernel gives to everybody, and fewer changes between two processes."""
 _STARTERS: dict[int, ThreadPoolExecutor] = {}
 """Threads that start children, by process: a fork has no threads but the one that made it."""
 
@@ -102,6 +104,7 @@ def _start(
                 start_new_session=True,
                 preexec_fn=_prepare(os.getpid(), when_orphaned, before),  # noqa: PLW1509 - only system calls
                 cwd=directory or "/",
+                pipesize=_PIPE,
                 **identity,
             )
     finally:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import psycopg
 from psycopg import sql
@@ -16,9 +17,10 @@ from psycopg import sql
 from drills import guard
 from drills.addresses import Address
 from drills.clusters import QUARANTINE, SUPERUSER, Cluster
-from drills.errors import ClusterError, GuardError
+from drills.errors import ClusterError, DrillbookError, GuardError
 from drills.records import Server, Surroundings
-from drills.sessions import STAGING_LIMITS, Access, describe, session
+from drills.secrets import VAULT
+from drills.sessions import STAGING_LIMITS, Access, Limits, describe, session
 
 THROW_AWAY = {
     "fsync": "off",
@@ -35,6 +37,8 @@ LIKE_PRODUCTION = {"fsync": "on", "full_page_writes": "on", "synchronous_commit"
 """How the copy runs when it is to survive something."""
 _NAME_LENGTH = 63
 """PostgreSQL cuts longer names."""
+_STRATEGY_SINCE = 150000
+"""The version that can be told how to copy a database; those before it copy files anyway."""
 _SIZE_EVERY = 1.0
 """Seconds between two looks at the size of a copy."""
 
@@ -106,6 +110,12 @@ def database_name(drill: str) -> str:
     return "_".join(["dr", stamp, suffix, *name])[:_NAME_LENGTH]
 
 
+def scratch_name(drill: str) -> str:
+    """What the scratch clone of this drill's copy is called."""
+    _, stamp, *name, suffix = drill.lower().split("-")
+    return "_".join(["dr", stamp, suffix, "scratch", *name])[:_NAME_LENGTH]
+
+
 def make_database(
     staging: Address, database: str, around: Surroundings, name: str, *, source: Server, seen: Server
 ) -> Address:
@@ -134,6 +144,52 @@ def make_database(
         info = connection.info
         reached = {"host": info.host, "port": str(info.port)} | ({"hostaddr": info.hostaddr} if info.hostaddr else {})
     return Address({**staging.parts, **reached, "dbname": database}, staging.password)
+
+
+@contextmanager
+def scratch_database(server: Address, copy: str, scratch: str, name: str, limit: timedelta) -> Iterator[Address]:
+    """A clone of a copy on its own server, file by file, for as long as this context lasts.
+
+    Args:
+        server: where both are, by another database than the copy: nobody may be connected to that one meanwhile.
+        copy: the database that is cloned.
+        scratch: what the clone is called.
+        name: of the sessions.
+        limit: the longest that the cloning may take.
+
+    Raises:
+        ClusterError: it could not be made, or is still there at the end.
+        ConnectError: the server cannot be reached.
+    """
+    limits = Limits(limit, STAGING_LIMITS.lock)
+    with session(server, name=name, access=Access.READ_WRITE, limits=limits) as connection:
+        make = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(scratch), sql.Identifier(copy))
+        if connection.info.server_version >= _STRATEGY_SINCE:
+            make += sql.SQL(" STRATEGY FILE_COPY")
+        try:
+            connection.execute(make)
+        except psycopg.Error as error:
+            said = VAULT.redact(str(error)).strip()
+            hint = "nobody else may be connected to the copy" if isinstance(error, psycopg.errors.ObjectInUse) else ""
+            raise ClusterError(f"the scratch clone could not be made: {said}", hint=hint) from None
+    try:
+        yield server.to(scratch)
+    except BaseException:
+        with suppress(DrillbookError):  # it is in the journal, and dropped at the end of the drill
+            _drop_scratch(server, scratch, name)
+        raise
+    _drop_scratch(server, scratch, name)
+
+
+def _drop_scratch(server: Address, scratch: str, name: str) -> None:
+    try:
+        with session(server, name=name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(scratch)))
+            there = connection.execute("SELECT FROM pg_database WHERE datname = %s", (scratch,)).fetchone()
+    except psycopg.Error as error:
+        raise ClusterError(f"{scratch} could not be dropped: {VAULT.redact(str(error)).strip()}") from None
+    if there is not None:
+        raise ClusterError(f"the database {scratch} is still there", hint="drop it by hand, then sweep")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from drills.fold import AFTER_RESTORE, after_outage
 from drills.records import Record, Verdict
 from drills.secrets import VAULT
 from flows import stages
+from flows.proving import prove_checks
 from flows.runtime import Drill
 from flows.sweep import close, destroy_all
 
@@ -47,15 +48,16 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
     2. backup     backup and expectations, from one snapshot
     3. restore    production counts as lost; the copy comes up in staging
     4. checks     what came back is held against what was expected
-    5. outages    the copy is broken on purpose and brought back; after each, the checks again
-    6. destroy    whatever the journal says was made
-    7. report     the journal is closed, folded into the record, and filed as a bundle
+    5. proof      a scratch clone of the copy is damaged on purpose, which the checks have to see
+    6. outages    the copy is broken on purpose and brought back; after each, the checks again
+    7. destroy    whatever the journal says was made
+    8. report     the journal is closed, folded into the record, and filed as a bundle
 
-    A stage that fails ends the stages after it; 6 and 7 always come. The record says what was found.
+    A stage that fails ends the stages after it; 7 and 8 always come. The record says what was found.
 
     Raises:
         EvidenceError: the bundle could not be written.
-        BaseException: what stopped the drill from outside, after 6 and 7.
+        BaseException: what stopped the drill from outside, after 7 and 8.
     """
     stop: BaseException | None = None
     try:
@@ -63,6 +65,8 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
         backup, expectations = step(stages.back_up, drill, server)
         step(stages.restore, drill, server, backup)
         step(stages.check, drill, server, expectations, AFTER_RESTORE)
+        if drill.plan.negative_control.enabled:
+            step(prove_checks, drill, server, expectations)
         for outage in drill.plan.outages:
             step(stages.injure, drill, outage)
             step(stages.check, drill, server, expectations, after_outage(outage.name))

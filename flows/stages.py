@@ -208,7 +208,7 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
                 measures = measuring.result()
             # Sequences are outside of every snapshot: what the backup holds lies between two readings.
             stand = bracket(measures.sequences, read_sequences(leader, log) if wish.sequences else ())
-        _keep_queries(drill, log.queries)
+        keep_queries(drill, log.queries)
         controls = [read_control(check, drill.opened) for check in drill.plan.checks.totals if check.control]
         found = measures.model_copy(update={"sequences": stand, "queries": tuple(log.queries)})
         file = write_expectations(expect(snapshot, PINNED, found, controls, platform), drill.folder)
@@ -328,7 +328,7 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
             guard.refuse_if_any([guard.judge_separation(server, there)])
             log = Log(there.role, f"{there.system_identifier}/{there.database}")
             refuse_incomparable(expected, PINNED, look_at_platform(connection, log))
-        sessions, writing = (_sessions(drill, copy, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
+        sessions, writing = (sessions_on(drill, copy, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
         folder = drill.folder / "reconcile" / file_name(name)
         verdicts = []
         subject = Subject(
@@ -339,18 +339,20 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
             jobs=drill.plan.recovery.jobs,
             probe=Applications(copy, drill.id, drill.raw, Path.cwd()),
             owners=drill.staging is None,
+            give_rows=partial(_method(drill).rows_of, workspace=_workspace(drill, drill.progress.advance)),
         )
         with sessions.cancelled_on_error(), writing.cancelled_on_error():
             for result in run_checks(drill.plan.checks, expected, subject, folder, drill.progress.advance):
                 drill.journal.append(events.Checked(round=name, result=result))
                 verdicts.append(result.verdict)
-        _keep_queries(drill, log.queries)
+        keep_queries(drill, log.queries)
         verdict = Verdict.worst(verdicts)
         drill.journal.append(events.RoundEnded(round=name, verdict=verdict))
     return verdict
 
 
-def _sessions(drill: Drill, copy: Address, access: Access) -> Sessions:
+def sessions_on(drill: Drill, copy: Address, access: Access) -> Sessions:
+    """Sessions on a copy, so that all of them can be cancelled at once."""
     return Sessions(lambda: connect(copy, name=drill.name, access=access, limits=STAGING_LIMITS))
 
 
@@ -389,7 +391,7 @@ def _workspace(drill: Drill, progress: Callable[[int, int | None, str], None]) -
     return Workspace(drill.folder / "dump", drill.raw, given(drill.tools), drill.name, progress)
 
 
-def _keep_queries(drill: Drill, queries: list[Query]) -> None:
+def keep_queries(drill: Drill, queries: list[Query]) -> None:
     """Every statement that was put to a server, for whoever re-performs it."""
     with (drill.folder / "queries.jsonl").open("ab") as file:
         for query in queries:

@@ -29,7 +29,7 @@ from drills.records import Problem, Record, Resource, Verdict
 from drills.remains import destroy_cluster, remove_folder
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
-from drills.staging import database_name
+from drills.staging import database_name, scratch_name
 from flows.runtime import JOURNAL, LOCK, RESERVE
 from flows.settings import drills_folder
 from reports.bundle import publish
@@ -79,8 +79,8 @@ def _refuse_foreign(resource: Resource, folder: Path) -> None:
     home = folder.parent.parent
     expected = {
         "directory": {str(folder / "dump")},
-        "cluster": {str(folder / "staging"), str(open_place(folder / "staging"))},
-        "database": {database_name(folder.name)},
+        "cluster": _clusters(folder),
+        "database": {database_name(folder.name), scratch_name(folder.name)},
         "lock": {resource.name} if Path(resource.name).parent == home / "locks" else set(),
     }.get(resource.kind, set())
     if resource.name not in expected:
@@ -90,11 +90,20 @@ def _refuse_foreign(resource: Resource, folder: Path) -> None:
         )
 
 
+def _clusters(folder: Path) -> set[str]:
+    """Where a cluster of the drill's own may be."""
+    return {str(folder / "staging"), str(open_place(folder / "staging"))}
+
+
 def _destroy(resource: Resource, folder: Path) -> None:
     match resource.kind:
         case "cluster" | "directory":
             _keep_log(Path(resource.name), folder)
             destroy_cluster(Path(resource.name))
+        case "database" if resource.address in _clusters(folder):
+            # The scratch clone in a cluster of the drill's own, which comes next and takes it along.
+            _keep_log(Path(resource.address), folder)
+            destroy_cluster(Path(resource.address))
         case "database":
             _drop_database(resource)
         case "lock":

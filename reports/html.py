@@ -57,6 +57,8 @@ def render(record: Record) -> str:
         record=record,
         tally=_tally([result.verdict for result in results]),
         by_basis=sorted({result.basis.value for result in results}),
+        kinds={result.kind for result in results},
+        digest=_digest(record),
         asked=tuple(_asked(record)),
         files=tuple(_files(record)),
         cautions=tuple(_cautions(record)),
@@ -104,6 +106,12 @@ def _asked(record: Record) -> Iterator[Asked]:
             found.setdefault((result.name, result.sql), []).append((name, result))
     for (name, sql), times in found.items():
         yield Asked(name, sql, tuple(times))
+
+
+def _digest(record: Record) -> str:
+    """How the plan had the contents digested."""
+    checks = record.plan.get("checks") or {}
+    return str((checks.get("content") or {}).get("digest", ""))
 
 
 def _files(record: Record) -> Iterator[FileRef]:

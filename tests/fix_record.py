@@ -54,6 +54,7 @@ PLAN: dict[str, Any] = {
         "structure": False,
         "sequences": False,
     },
+    "negative_control": {"enabled": False},
     "outages": [{"kind": "kill_server", "name": "server killed", "rto": "30s"}],
     "objectives": {"rto": "30s", "rpo": "15min"},
 }

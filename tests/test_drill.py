@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_sound_copy_passes_and_nothing_is_left(home: Path, shop: Database) -> 
     assert record.reasons == ()
     assert record.verdict is Verdict.PASS
     assert record.outcome is Outcome.FINISHED
-    assert set(record.checks) == {"after restore", "after server killed"}
+    assert set(record.checks) == {"after restore", "negative control", "after server killed"}
     assert {result.verdict for results in record.checks.values() for result in results} == {Verdict.PASS}
     assert result_of(record, "row counts").actual == "3 tables, 520 rows"
     assert record.outages[0].acknowledged_before > 0
@@ -111,6 +112,36 @@ def test_what_production_writes_during_the_backup_makes_no_difference(home: Path
 
     record = run_drill(home, shop.plan(), {"restore": write})
     assert record.verdict is Verdict.PASS
+
+
+def test_a_drill_ends_in_the_rows_and_columns_that_differ(home: Path, shop: Database) -> None:
+    def write(_drill: Drill) -> None:
+        shop.run("UPDATE invoice SET amount = 99999")
+
+    def damage(drill: Drill) -> None:
+        on_copy("UPDATE invoice SET amount = amount + 0.01 WHERE id = 7; DELETE FROM customer WHERE id = 99")(drill)
+        on_copy("DELETE FROM invoice WHERE id = 11")(drill)
+
+    record = run_drill(home, shop.plan(), {"restore": write, "check": damage})
+    assert record.verdict is Verdict.FAIL
+    result = result_of(record, "rows of public.invoice")
+    assert (result.verdict, result.kind, result.basis) == (Verdict.FAIL, "rows", "snapshot")
+    expected = shop_amount(7), shop_amount(11)
+    assert result.difference == f"1 changed, 1 missing; amount {Decimal('0.01') - expected[1]:+f}"
+    found = {line.key: (line.expected, line.actual, line.difference) for line in result.lines}
+    assert found["changed · id = 7 · amount"] == (str(expected[0]), str(expected[0] + Decimal("0.01")), "+0.01")
+    assert found["missing · id = 11"][1:] == (None, "missing")
+    assert f"amount = {expected[1]}" in str(found["missing · id = 11"][0])
+    assert {one.name for one in record.checks["after restore"] if one.kind == "rows"} == {"rows of public.invoice"}
+    report = (bundle_path(record) / "report.html").read_text()
+    assert "rows of public.invoice" in report
+    assert "changed · id = 7 · amount" in report
+    nothing_is_left(home, record)
+
+
+def shop_amount(number: int) -> Decimal:
+    """What the shop's invoice of this number is over."""
+    return number * 37 % 10007 + Decimal("0.01") * (number % 100)
 
 
 @pytest.mark.parametrize(

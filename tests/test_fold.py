@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from fix_record import SAMPLES, Told, passed, tell
+from fix_results import UNKNOWN, check
 
 from drills import events
 from drills.errors import JournalError
 from drills.events import Entry, Event
 from drills.fold import _planned_checks, fold, outstanding, verdict_if_closed
 from drills.journal import Reading, read_journal
-from drills.records import Outcome, Record, Resource, Verdict
+from drills.records import Line, Outcome, Record, Resource, Verdict
 
 
 def entries_of(told: Told, tmp_path: Path) -> tuple[Entry, ...]:
@@ -38,6 +39,20 @@ def without(kind: type[Event], which: Callable[[Event], bool] = lambda _body: Tr
 
 def named(body: Event, name: str) -> bool:
     return isinstance(body, events.Checked) and body.result.name == name
+
+
+def test_a_negative_control_that_the_plan_wants_and_nobody_ran_is_unknown(tmp_path: Path) -> None:
+    def wanting(body: Event) -> Event:
+        wish = {"negative_control": {"enabled": True}}
+        return body.model_copy(update={"plan": {**body.plan, **wish}}) if isinstance(body, events.Opened) else body
+
+    told = [(entry.elapsed, wanting(entry.body)) for entry in entries_of(passed(), tmp_path)]
+    record = tell(told).record
+    assert (record.verdict, record.reasons) == (Verdict.UNKNOWN, ("UNKNOWN: not reached: the negative control",))
+    missed = Line(key="one cent · content", expected="caught", actual="not caught", difference="1", verdict=UNKNOWN)
+    control = check("negative control", 20.0, [missed], reason="11 of 12 damages were caught")
+    answered = tell([*told[:-1], (told[-1][0], events.Checked(round="negative control", result=control)), told[-1]])
+    assert answered.record.reasons == ("UNKNOWN: negative control: 11 of 12 damages were caught",)
 
 
 def test_the_sound_sample_passes_without_a_reason() -> None:

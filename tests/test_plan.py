@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from drills.errors import PlanError
 from drills.plan import Plan
+from drills.plan_negative import DAMAGES
 from drills.planfile import parse_plan, plan_schema
 from drills.units import show_duration
 
@@ -114,6 +115,10 @@ def test_a_plan_reads_back_from_the_evidence_as_the_same_plan() -> None:
             "p:10: checks.totals[0].name: duplicate name of a check: 'Row Counts'",
         ),
         (
+            "checks:\n  totals:\n    - {name: Rows of t, table: t, amount: a}\n",
+            "p:10: checks.totals[0].name: 'Rows of t': what begins with 'rows of ' tells of the rows that differ",
+        ),
+        (
             "checks: {row_counts: no, tables: no, content: {compare: no}, structure: no, sequences: no, amcheck: no}\n",
             "p:8: checks: no check at all: a drill that asks nothing proves nothing",
         ),
@@ -136,6 +141,18 @@ def test_a_plan_reads_back_from_the_evidence_as_the_same_plan() -> None:
         (
             "staging:\n  address: host=db.internal dbname=scratch\n",
             "p:9: staging.address: the server is that of source.address: staging is never production",
+        ),
+        (
+            "negative_control:\n  damages: [lost row, a penny]\n",
+            f"p:9: negative_control.damages[1]: 'a penny' is no damage; expected one of: {', '.join(DAMAGES)}",
+        ),
+        (
+            "negative_control:\n  damages: [lost row, lost row]\n",
+            "p:9: negative_control.damages[1]: duplicate name of a damage: 'lost row'",
+        ),
+        (
+            "negative_control:\n  damages: []\n",
+            "p:9: negative_control.damages: no damage: a control that plants nothing proves nothing",
         ),
         ("tools: embeded\n", "p:8: tools: expected `auto`, `embedded`, or the full path of a folder"),
         ("evidence: {folder: ''}\n", "p:8: evidence.folder: expected a text that is not blank"),

@@ -1,0 +1,116 @@
+"""The text of docs/checks.md: what each check proves, and the corpus of damages, from the catalogue of damages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from checks.damages import DAMAGES
+from drills.plan_negative import CHOSEN
+
+HEAD = """\
+<!-- Written by docs/generate.py from docs/checks_page.py and checks/damages.py: change it there, then `make docs`. -->
+# The checks
+
+Each check answers PASS, FAIL or UNKNOWN. What was skipped, crashed, compared nothing, or lacked a tool is UNKNOWN. The
+basis is where the expected value comes from: *snapshot*, measured in the source inside the very snapshot that the
+backup holds; *control*, given by the plan or by another system; *none*, the copy is asked about itself alone.
+"""
+CHECKS = (
+    (
+        "row counts", "snapshot", "every table has as many rows as the snapshot",
+        "which rows they are, or what they hold",
+    ),
+    (
+        "content", "snapshot", "every column of every row, and every large object, is as in the snapshot, by a digest"
+        " that the server makes while it reads",
+        "a forger with the digests in hand, unless the plan says `digest: sha256`; rows of foreign tables, which no"
+        " backup holds",
+    ),
+    (
+        "tables", "snapshot", "every table and view of the snapshot is there under its name and kind, and no other",
+        "what they are made of",
+    ),
+    (
+        "structure", "snapshot", "the catalogue reads the same: columns, constraints, indexes, triggers, views,"
+        " functions, policies, owners, grants, types, extensions, comments",
+        "physical storage and tablespaces; owners and grants, where the staging server has not the roles",
+    ),
+    (
+        "sequences", "snapshot", "every sequence stands where it stood while the backup was taken, and ahead of the"
+        " column that it feeds",
+        "the exact value, since sequences are in no snapshot: it lies between two readings",
+    ),
+    (
+        "totals", "snapshot", "sums of money by groups are those of the snapshot, as exact decimals",
+        "whether the source was right; single rows that leave every sum as it was",
+    ),
+    (
+        "totals (control)", "control", "the same sums agree with a file or another system, and which of the three does"
+        " not",
+        "whether the other system is right",
+    ),
+    (
+        "ledger", "control", "books balance in the copy, as they did in the snapshot",
+        "postings that went missing in balance; the content check sees those",
+    ),
+    (
+        "invariants", "control", "a statement whose answer is known gives it, over tables that have rows",
+        "anything that the statement does not look at",
+    ),
+    (
+        "amcheck", "none", "every B-tree agrees with its table, and every heap and TOAST table is in order",
+        "indexes of other kinds; what rows hold",
+    ),
+    (
+        "page checksums", "none", "every page of a physical copy has the checksum that it was written with",
+        "pages that were wrong before they were written; logical copies, which have pages of their own making",
+    ),
+    (
+        "smoke", "control", "people could work with the copy: statements, times, programs, an application run on it",
+        "anything that nobody asked",
+    ),
+    (
+        "negative control", "none", "the checks above catch damages that are planted on purpose in a scratch clone",
+        "damages that nobody planted",
+    ),
+)  # fmt: skip
+CORPUS = """\
+## The negative control
+
+After the checks of the restored copy have been asked, a drill clones the copy (`CREATE DATABASE … TEMPLATE …`), and
+plants damages in the clone, one at a time, each in a transaction that is rolled back. Each has to be caught by the
+check that claims it, run by the same code with the same expectations, as far as it looks at the damaged place;
+beforehand the same question is put to the undamaged clone, which has to pass. One damage that is not caught makes the
+drill UNKNOWN at best. So does a control that caught nothing for row counts, content or structure, where the plan asks
+for them. Damages for which a database has no place are named in the record. `negative_control:` in the [plan](plan.md)
+chooses the damages, or turns it off.
+
+## The corpus
+
+{count} damages, of which a drill plants those marked *default* unless its plan names others. The tests plant all of
+them on PostgreSQL 18 and 15, and see each caught by the check that claims it, and the sound database pass.
+
+| Damage | What it is | Claimed by | |
+|---|---|---|---|"""
+
+
+def checks_page() -> str:
+    """The whole page."""
+    return "\n".join([*_checks(), CORPUS.format(count=len(DAMAGES)), *_corpus(), ""])
+
+
+def _checks() -> Iterator[str]:
+    claims = Counter(damage.claimed_by for damage in DAMAGES.values())
+    yield HEAD
+    yield "| Check | Basis | What it proves | What it cannot | Damages that it claims |"
+    yield "|---|---|---|---|---|"
+    for name, *told in CHECKS:
+        count = claims[name] or claims[name.removesuffix("s")]
+        yield f"| {name} | {' | '.join(told)} | {count or 'none'} |"
+    yield ""
+
+
+def _corpus() -> Iterator[str]:
+    for name, damage in DAMAGES.items():
+        yield f"| {name} | {damage.meaning} | {damage.claimed_by} | {'*default*' if name in CHOSEN else ''} |"

@@ -1,0 +1,98 @@
+"""The stage that proves the checks: a scratch clone of the copy is damaged on purpose, and the checks must see it.
+
+What becomes of it is a check like any other. Guarantees that the copy itself is not touched, that the clone is in the
+journal before it is there, and that a clone which cannot be made is UNKNOWN and ends nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import timedelta
+
+from checks.asking import Log
+from checks.expectations import read_expectations
+from checks.negative import negative_control, no_control
+from checks.suite import Subject
+from drills import events, guard
+from drills.addresses import Address
+from drills.errors import ClusterError, ConnectError
+from drills.measures import NEGATIVE_CONTROL
+from drills.records import CheckResult, FileRef, Resource, Server, Verdict, file_name
+from drills.sessions import STAGING_LIMITS, Access, describe, session
+from drills.staging import scratch_database, scratch_name
+from flows.runtime import Drill, given
+from flows.stages import keep_queries, sessions_on
+
+
+def prove_checks(drill: Drill, server: Server, expectations: FileRef) -> None:
+    """Plant damages in a scratch clone of the copy, and see whether the checks catch them.
+
+    Raises:
+        DrillbookError: the expectations cannot be read, or the copy is production after all.
+    """
+    with drill.stage(NEGATIVE_CONTROL, Verdict.UNKNOWN):
+        folder = drill.folder / "reconcile" / file_name(NEGATIVE_CONTROL)
+        begun, limit = time.monotonic(), drill.plan.negative_control.limit
+        scratch, outside = scratch_name(drill.id), _beside_the_copy(drill)
+        try:
+            _refuse_without_room(drill, server, outside)
+            resource = _intend(drill, scratch)
+            with scratch_database(outside, given(drill.copy).parts["dbname"], scratch, drill.name, limit) as clone:
+                left = limit - timedelta(seconds=time.monotonic() - begun)
+                result = _control(drill, clone, expectations, left)
+            drill.say(events.Destroyed(resource=resource))
+        except (ClusterError, ConnectError) as error:
+            result = no_control(error, folder)
+        drill.say(events.Checked(round=NEGATIVE_CONTROL, result=result))
+
+
+def _beside_the_copy(drill: Drill) -> Address:
+    """The copy's server, by a database that is not the copy."""
+    database = "template1" if drill.staging is None else drill.staging.parts["dbname"]
+    return given(drill.copy).to(database)
+
+
+def _intend(drill: Drill, scratch: str) -> Resource:
+    """A database in a cluster of the drill's own is gone with the cluster; another one is dropped by its address."""
+    if drill.staging is None:
+        return drill.intend("database", scratch, address=str(given(drill.cluster).folder))
+    wish = drill.plan.staging
+    where = {"address": wish.address or "", "password": wish.password or ""}
+    identifier = given(drill.staging_server).system_identifier
+    return drill.intend("database", scratch, **where, system_identifier=identifier)
+
+
+def _refuse_without_room(drill: Drill, server: Server, outside: Address) -> None:
+    """A clone is as large as the copy. On a server that is there already, nobody can see the disk from here."""
+    with session(outside, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        guard.refuse_if_any([guard.judge_separation(server, describe(connection, outside))])
+        name = given(drill.copy).parts["dbname"]
+        row = connection.execute("SELECT pg_database_size(%s)", (name,)).fetchone()
+    if drill.cluster is None:
+        return
+    needed = int(given(row)[0] * guard.ROOM_FOR_COPY)
+    free, limit = shutil.disk_usage(drill.cluster.folder).free, drill.plan.staging.disk_limit
+    if limit is not None:
+        dump = sum(file.stat().st_size for file in (drill.folder / "dump").rglob("*"))
+        free = min(free, limit - dump - needed)  # which the copy itself may take
+    if needed > free:
+        raise ClusterError(
+            f"no room for a scratch clone: {needed:,} bytes may be needed, {free:,} are free",
+            hint="free some space, raise staging.disk_limit, or leave it out with `negative_control: {enabled: false}`",
+        )
+
+
+def _control(drill: Drill, clone: Address, expectations: FileRef, limit: timedelta) -> CheckResult:
+    with session(clone, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        there = describe(connection, clone)
+    log = Log(there.role, f"{there.system_identifier}/{there.database}")
+    reading, writing = (sessions_on(drill, clone, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
+    subject = Subject(reading.plain, writing.plain, log, drill.opened, owners=drill.staging is None)
+    wish = drill.plan.negative_control.model_copy(update={"limit": limit})
+    expected = read_expectations(drill.folder, expectations)
+    folder = drill.folder / "reconcile" / file_name(NEGATIVE_CONTROL)
+    with reading.cancelled_on_error(), writing.cancelled_on_error():
+        result = negative_control(wish, drill.plan.checks, expected, subject, folder, drill.progress.advance)
+    keep_queries(drill, log.queries)
+    return result
