@@ -22,6 +22,8 @@ class Statement:
     sql: str
     since: int = 0
     """The first server version, as server_version_num, that can answer."""
+    until: int = 10**6
+    """The first one that is asked something else instead."""
 
 
 OWN_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
@@ -29,6 +31,8 @@ OWN_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 OWN_OID = 16384
 """FirstNormalObjectId in access/transam.h: what initdb made lies below."""
 
+NOT_SHOWN = "=(not shown)"
+"""What stands for the value of an option that may be a secret. Two of them are equal, whatever they were."""
 _SENSITIVE = "passw|secret|token|credential|api_?key|access_?key|private_?key"
 """What an option whose value is not for the evidence may be called."""
 
@@ -45,7 +49,7 @@ def ordered(array: str) -> str:
     """An array of options as a list. Its order means nothing; values that may be secrets are not for the evidence."""
     return (
         f"CASE WHEN {array} IS NOT NULL THEN (SELECT jsonb_agg(CASE WHEN split_part(o, '=', 1) ~* "
-        f"""'{_SENSITIVE}' THEN split_part(o, '=', 1) || '=(not shown)' ELSE o END ORDER BY o COLLATE "C")"""
+        f"""'{_SENSITIVE}' THEN split_part(o, '=', 1) || '{NOT_SHOWN}' ELSE o END ORDER BY o COLLATE "C")"""
         f" FROM unnest({array}) o) END"
     )
 

@@ -63,6 +63,15 @@ SELECT 'text search dictionary ', 'pg_ts_dict'::regclass, oid, dictnamespace, di
  UNION ALL
 SELECT 'statistics object ', 'pg_statistic_ext'::regclass, oid, stxnamespace, stxname, '', stxowner, NULL, NULL
   FROM pg_statistic_ext
+ UNION ALL
+SELECT 'conversion ', 'pg_conversion'::regclass, oid, connamespace, conname, '', conowner, NULL, NULL
+  FROM pg_conversion
+ UNION ALL
+SELECT 'operator class ', 'pg_opclass'::regclass, o.oid, o.opcnamespace, o.opcname, ' for ' || m.amname, o.opcowner,
+       NULL, NULL FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
+ UNION ALL
+SELECT 'operator family ', 'pg_opfamily'::regclass, f.oid, f.opfnamespace, f.opfname, ' for ' || m.amname, f.opfowner,
+       NULL, NULL FROM pg_opfamily f JOIN pg_am m ON m.oid = f.opfmethod
 """
 
 _WITHOUT_SCHEMA = f"""
@@ -160,9 +169,21 @@ SELECT 'comment', '', '{{}}'::text[],
   LEFT JOIN pg_constraint k ON d.classoid = 'pg_constraint'::regclass AND k.oid = d.objoid AND k.contype = 'n'
        AND k.conrelid <> 0
   LEFT JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
- WHERE (d.objoid >= {OWN_OID} OR d.classoid = 'pg_namespace'::regclass AND d.objoid = 'public'::regnamespace)
+ WHERE (d.objoid >= {OWN_OID} OR d.classoid = 'pg_namespace'::regclass AND d.objoid = to_regnamespace('public'))
    AND coalesce(i.schema, '') !~ '^pg_' AND NOT (i.type = 'schema' AND i.identity ~ '^pg_')
    AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classoid AND e.objid = d.objoid AND e.deptype = 'e')
+"""
+
+SECURITY_LABELS = f"""
+SELECT 'security label', '', '{{}}'::text[], format('%s %s by %s', i.type, i.identity, l.provider),
+       jsonb_build_object('label', l.label)::text
+  FROM pg_seclabel l
+ CROSS JOIN LATERAL pg_identify_object(l.classoid, l.objoid, l.objsubid) i
+ WHERE coalesce(i.schema, '') !~ '^pg_'
+   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = l.classoid AND e.objid = l.objoid AND e.deptype = 'e')
+ UNION ALL
+SELECT '{DATABASE_SETTINGS}', '', '{{}}', 'security label by ' || l.provider, jsonb_build_object('label', l.label)::text
+  FROM pg_shseclabel l WHERE l.classoid = 'pg_database'::regclass AND l.objoid = {_THIS}
 """
 
 DATABASE = f"""
@@ -202,6 +223,7 @@ ACCESS = (
     Statement("owners, grants, default privileges", OWNERS_AND_GRANTS),
     Statement("grants on what extensions and the server bring", GRANTS_ON_OTHERS),
     Statement("comments", COMMENTS),
+    Statement("security labels", SECURITY_LABELS),
     Statement("database", DATABASE),
     Statement("collation versions", COLLATION_VERSIONS),
     Statement("collation version of the database", DATABASE_VERSION, since=150000),

@@ -1,7 +1,7 @@
-"""The statements that read what a database has besides tables: types, functions, extensions, publications and so on.
+"""The statements that read what a database has besides tables: types, functions, operators, text search and so on.
 
-The form of the rows, and what is left out, is that of `checks.catalogue`. Refuses secrets: of a user mapping it reads
-that it is there, of a subscription not where it leads.
+The form of the rows, and what is left out, is that of `checks.catalogue`. What is no type, no routine, no operator and
+not of text search is in `checks.catalogue_whole`. The texts of functions are code, and they are in the evidence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from checks.catalogue import OWN_OID, OWN_SCHEMA, Statement, named_collation, no
 # ruff: noqa: S608 - put together from the constants of this program
 
 
-def _function(oid: str) -> str:
+def function_of(oid: str) -> str:
     """The name of a function, where there is one."""
     return f"CASE WHEN {oid} <> 0 THEN {oid}::regprocedure::text END"
 
@@ -32,7 +32,7 @@ SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' WHEN 'c' THEN 
          'subtype', format_type(r.rngsubtype, NULL),
          'subtype operator class', (SELECT c.opcname FROM pg_opclass c WHERE c.oid = r.rngsubopc),
          'subtype collation', CASE WHEN r.rngcollation <> 0 THEN r.rngcollation::regcollation::text END,
-         'canonical', {_function("r.rngcanonical::oid")}, 'difference', {_function("r.rngsubdiff::oid")},
+         'canonical', {function_of("r.rngcanonical::oid")}, 'difference', {function_of("r.rngsubdiff::oid")},
          'multirange', format_type(r.rngmultitypid, NULL),
          'input', CASE WHEN t.typtype = 'b' THEN t.typinput::text END,
          'output', CASE WHEN t.typtype = 'b' THEN t.typoutput::text END,
@@ -58,12 +58,12 @@ SELECT CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN '
          'strict', p.proisstrict, 'security definer', p.prosecdef, 'leakproof', p.proleakproof,
          'parallel', CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' ELSE 'unsafe' END,
          'cost', p.procost::text, 'rows', nullif(p.prorows, 0)::text,
-         'settings', {ordered("p.proconfig")}, 'support', {_function("p.prosupport::oid")}, 'library', p.probin,
+         'settings', {ordered("p.proconfig")}, 'support', {function_of("p.prosupport::oid")}, 'library', p.probin,
          'body', CASE WHEN p.prokind <> 'a' THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) END,
-         'transition', {_function("a.aggtransfn::oid")}, 'final', {_function("a.aggfinalfn::oid")},
-         'combine', {_function("a.aggcombinefn::oid")}, 'serialize', {_function("a.aggserialfn::oid")},
-         'deserialize', {_function("a.aggdeserialfn::oid")}, 'moving transition', {_function("a.aggmtransfn::oid")},
-         'moving inverse', {_function("a.aggminvtransfn::oid")}, 'moving final', {_function("a.aggmfinalfn::oid")},
+         'transition', {function_of("a.aggtransfn::oid")}, 'final', {function_of("a.aggfinalfn::oid")},
+         'combine', {function_of("a.aggcombinefn::oid")}, 'serialize', {function_of("a.aggserialfn::oid")},
+         'deserialize', {function_of("a.aggdeserialfn::oid")}, 'moving transition', {function_of("a.aggmtransfn::oid")},
+         'moving inverse', {function_of("a.aggminvtransfn::oid")}, 'moving final', {function_of("a.aggmfinalfn::oid")},
          'state', format_type(nullif(a.aggtranstype, 0), NULL), 'initial', a.agginitval,
          'moving state', format_type(nullif(a.aggmtranstype, 0), NULL), 'moving initial', a.aggminitval,
          'sort operator', {_operator("a.aggsortop")}, 'aggregate kind', nullif(a.aggkind::text, 'n')))::text
@@ -79,9 +79,9 @@ OPERATORS = f"""
 SELECT 'operator', '', ARRAY[n.nspname]::text[],
        format('.%s (%s, %s)', o.oprname, format_type(nullif(o.oprleft, 0), NULL), format_type(o.oprright, NULL)),
        jsonb_strip_nulls(jsonb_build_object(
-         'function', {_function("o.oprcode::oid")}, 'result', format_type(nullif(o.oprresult, 0), NULL),
+         'function', {function_of("o.oprcode::oid")}, 'result', format_type(nullif(o.oprresult, 0), NULL),
          'commutator', {_operator("o.oprcom")}, 'negator', {_operator("o.oprnegate")},
-         'restrict', {_function("o.oprrest::oid")}, 'join', {_function("o.oprjoin::oid")},
+         'restrict', {function_of("o.oprrest::oid")}, 'join', {function_of("o.oprjoin::oid")},
          'merges', o.oprcanmerge, 'hashes', o.oprcanhash))::text
   FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
  WHERE {OWN_SCHEMA} AND {no_member("pg_operator", "o.oid")}
@@ -107,7 +107,7 @@ SELECT 'operator family', '', ARRAY[n.nspname, f.opfname]::text[], ' for ' || m.
  UNION ALL
 SELECT 'cast', '', '{{}}', format('%s to %s', format_type(c.castsource, NULL), format_type(c.casttarget, NULL)),
        jsonb_strip_nulls(jsonb_build_object(
-         'function', {_function("c.castfunc")},
+         'function', {function_of("c.castfunc")},
          'context', CASE c.castcontext WHEN 'e' THEN 'explicit' WHEN 'a' THEN 'assignment' ELSE 'implicit' END,
          'method', CASE c.castmethod WHEN 'f' THEN 'function' WHEN 'i' THEN 'input and output' ELSE 'binary' END))::text
   FROM pg_cast c
@@ -133,6 +133,24 @@ SELECT 'text search dictionary', '', ARRAY[n.nspname, d.dictname]::text[], '', j
   FROM pg_ts_dict d JOIN pg_namespace n ON n.oid = d.dictnamespace
  WHERE {OWN_SCHEMA} AND {no_member("pg_ts_dict", "d.oid")}
  UNION ALL
+SELECT 'text search parser', '', ARRAY[n.nspname, p.prsname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
+         'start', {function_of("p.prsstart::oid")}, 'token', {function_of("p.prstoken::oid")},
+         'end', {function_of("p.prsend::oid")}, 'headline', {function_of("p.prsheadline::oid")},
+         'types', {function_of("p.prslextype::oid")}))::text
+  FROM pg_ts_parser p JOIN pg_namespace n ON n.oid = p.prsnamespace
+ WHERE {OWN_SCHEMA} AND {no_member("pg_ts_parser", "p.oid")}
+ UNION ALL
+SELECT 'text search template', '', ARRAY[n.nspname, t.tmplname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
+         'init', {function_of("t.tmplinit::oid")}, 'lexize', {function_of("t.tmpllexize::oid")}))::text
+  FROM pg_ts_template t JOIN pg_namespace n ON n.oid = t.tmplnamespace
+ WHERE {OWN_SCHEMA} AND {no_member("pg_ts_template", "t.oid")}
+ UNION ALL
+SELECT 'conversion', '', ARRAY[n.nspname, c.conname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
+         'from', pg_encoding_to_char(c.conforencoding), 'to', pg_encoding_to_char(c.contoencoding),
+         'function', {function_of("c.conproc::oid")}, 'default', c.condefault))::text
+  FROM pg_conversion c JOIN pg_namespace n ON n.oid = c.connamespace
+ WHERE {OWN_SCHEMA} AND {no_member("pg_conversion", "c.oid")}
+ UNION ALL
 SELECT 'collation', '', ARRAY[n.nspname, c.collname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
          'provider', c.collprovider::text, 'deterministic', c.collisdeterministic,
          'collate', to_jsonb(c) ->> 'collcollate', 'ctype', to_jsonb(c) ->> 'collctype',
@@ -143,66 +161,9 @@ SELECT 'collation', '', ARRAY[n.nspname, c.collname]::text[], '', jsonb_strip_nu
    AND {OWN_SCHEMA} AND {no_member("pg_collation", "c.oid")}
 """
 
-WHOLE = f"""
-SELECT 'schema', '', ARRAY[n.nspname]::text[], '', '{{}}'
-  FROM pg_namespace n WHERE {OWN_SCHEMA} AND {no_member("pg_namespace", "n.oid")}
- UNION ALL
-SELECT 'extension', '', ARRAY[e.extname]::text[], '',
-       jsonb_build_object('version', e.extversion, 'schema', n.nspname)::text
-  FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
- UNION ALL
-SELECT 'language', '', ARRAY[l.lanname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
-         'trusted', l.lanpltrusted, 'handler', {_function("l.lanplcallfoid")}))::text
-  FROM pg_language l WHERE l.oid >= {OWN_OID} AND {no_member("pg_language", "l.oid")}
- UNION ALL
-SELECT 'event trigger', '', ARRAY[t.evtname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
-         'event', t.evtevent, 'tags', {ordered("t.evttags")}, 'function', {_function("t.evtfoid")},
-         'enabled', CASE t.evtenabled WHEN 'O' THEN 'yes' WHEN 'D' THEN 'no' WHEN 'R' THEN 'on a replica'
-            ELSE 'always' END))::text
-  FROM pg_event_trigger t WHERE {no_member("pg_event_trigger", "t.oid")}
- UNION ALL
-SELECT 'foreign-data wrapper', '', ARRAY[w.fdwname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
-         'handler', {_function("w.fdwhandler")}, 'validator', {_function("w.fdwvalidator")},
-         'options', {ordered("w.fdwoptions")}))::text
-  FROM pg_foreign_data_wrapper w WHERE {no_member("pg_foreign_data_wrapper", "w.oid")}
- UNION ALL
-SELECT 'server', '', ARRAY[s.srvname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
-         'wrapper', w.fdwname, 'type', s.srvtype, 'version', s.srvversion, 'options', {ordered("s.srvoptions")}))::text
-  FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
- WHERE {no_member("pg_foreign_server", "s.oid")}
- UNION ALL
-SELECT 'user mapping', '', ARRAY[m.srvname]::text[], ' for ' || m.usename, '{{}}' FROM pg_user_mappings m
- UNION ALL
-SELECT 'large objects', '', '{{}}', 'all', jsonb_build_object('count', count(*)::text)::text
-  FROM pg_largeobject_metadata HAVING count(*) > 0
- UNION ALL
-SELECT 'subscription', '', ARRAY[s.subname]::text[], '', jsonb_build_object(
-         'publications', (SELECT jsonb_agg(p ORDER BY p COLLATE "C") FROM unnest(s.subpublications) p),
-         'slot', s.subslotname, 'active', s.subenabled, 'read by a superuser', u.rolsuper)::text
-  FROM pg_subscription s JOIN pg_roles u ON u.rolname = current_user
- WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-
-PUBLICATIONS = f"""
-SELECT 'publication', '', ARRAY[p.pubname]::text[], '', jsonb_strip_nulls(jsonb_build_object(
-         'all tables', p.puballtables, 'insert', p.pubinsert, 'update', p.pubupdate, 'delete', p.pubdelete,
-         'truncate', p.pubtruncate, 'via root', p.pubviaroot, 'generated columns', to_jsonb(p) ->> 'pubgencols',
-         'tables', (SELECT jsonb_agg(s ORDER BY s COLLATE "C") FROM (
-            SELECT concat(r.prrelid::regclass, ' (' || (
-                     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
-                      WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)) || ')',
-                   ' WHERE ' || pg_get_expr(r.prqual, r.prrelid)) AS s
-              FROM pg_publication_rel r WHERE r.prpubid = p.oid) x),
-         'schemas', (SELECT jsonb_agg(r.pnnspid::regnamespace::text ORDER BY r.pnnspid::regnamespace::text COLLATE "C")
-            FROM pg_publication_namespace r WHERE r.pnpubid = p.oid)))::text
-  FROM pg_publication p WHERE {no_member("pg_publication", "p.oid")}
-"""
-
 OTHERS = (
     Statement("types", TYPES),
     Statement("functions", FUNCTIONS),
     Statement("operators and casts", OPERATORS),
-    Statement("text search and collations", TEXT_SEARCH),
-    Statement("schemas, extensions, servers and others", WHOLE),
-    Statement("publications", PUBLICATIONS, since=150000),
+    Statement("text search, conversions and collations", TEXT_SEARCH),
 )

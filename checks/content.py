@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from checks.base import ACTUAL, DIFFERENCE, EXPECTED, SIDE, VERDICT, Answer, frame, join, named
-from drills.measures import Measures, TableCount
+from checks.relations import KINDS
+from drills.measures import LARGE_OBJECTS, Measures, TableCount
 from drills.plan_checks import Content
 from drills.records import Verdict
 
 _KEYS = ("table",)
-_FOREIGN = "foreign table"
+_FOREIGN = KINDS["f"]
 _COLUMNS = [*_KEYS, EXPECTED, ACTUAL, DIFFERENCE, "rows_expected", "rows_actual", VERDICT]
 
 
@@ -34,7 +35,11 @@ def compare_content(expected: Measures, actual: Measures, wish: Content) -> Answ
     found = frame(sorted(rows, key=lambda row: str(row[0])), _COLUMNS)
     verdict = Verdict.worst(found[VERDICT])
     compared = sum(count.rows or 0 for count in expected.counts if count.table not in left_out)
-    reason = _reason(rows, verdict) + _told(left_out)
+    known = {one.name for side in (expected, actual) for one in side.relations} | {LARGE_OBJECTS}
+    nowhere = [table for table in left_out if table not in known]
+    if nowhere:
+        verdict = Verdict.worst([verdict, Verdict.UNKNOWN])
+    reason = _reason(rows, verdict, left_out) + _told(left_out, nowhere) + _told_of_views(expected)
     if verdict is Verdict.PASS and not compared:
         verdict, reason = Verdict.UNKNOWN, "no table of the snapshot had a row: there was nothing to compare"
     differing = [row for row in rows if row[-1] is Verdict.FAIL]
@@ -91,15 +96,23 @@ def _compare(wanted: TableCount, there: TableCount) -> tuple[str, int | None, in
     return told, wanted.rows, there.rows, verdict
 
 
-def _reason(rows: Sequence[tuple[object, ...]], verdict: Verdict) -> str:
+def _reason(rows: Sequence[tuple[object, ...]], verdict: Verdict, left_out: Mapping[str, str]) -> str:
     if not rows:
-        return "the snapshot has no tables: there was nothing to compare"
-    if verdict is Verdict.PASS:
+        why = "every table is left out by the plan" if left_out else "the snapshot has no tables"
+        return f"{why}: there was nothing to compare"
+    if all(row[-1] is Verdict.PASS for row in rows):
         return f"all {len(rows)} tables hold the same rows, in every column"
     tables = [str(row[0]) for row in rows if row[-1] is verdict]
     return f"{named(tables)}: " + ("other content than expected" if verdict is Verdict.FAIL else "not proven")
 
 
-def _told(left_out: Mapping[str, str]) -> str:
+def _told(left_out: Mapping[str, str], nowhere: Sequence[str]) -> str:
     said = "; ".join(f"{table} ({reason})" for table, reason in left_out.items())
-    return f"; left out by the plan: {said}" if said else ""
+    lost = f"; to be left out, but not there: {', '.join(nowhere)}" if nowhere else ""
+    return (f"; left out by the plan: {said}" if said else "") + lost
+
+
+def _told_of_views(expected: Measures) -> str:
+    """Their rows are no data: a restore computes them anew, also those that were stale."""
+    views = sum(one.kind == KINDS["m"] for one in expected.relations)
+    return f"; {views} materialized views were computed anew by the restore, and not compared" if views else ""

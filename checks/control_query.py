@@ -1,7 +1,8 @@
 """Control totals in another database: one query, through SQLAlchemy.
 
 Owns the connection, which lasts as long as the query. Refuses to write: PostgreSQL and SQLite are told so, and any
-other is rolled back. Guarantees that a query which takes too long is ended, and that no error holds a secret.
+other is rolled back. Guarantees that a query which takes too long is ended, that libpq's variables of the
+person do not change where it goes, and that no error holds a secret.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 from checks.control_records import Records, Writing
 from drills.errors import CheckError
+from drills.libpq import instead_of_environment
 from drills.plan_control import QueryControl
 from drills.secrets import REFERENCE, VAULT
 from drills.units import show_duration
@@ -28,6 +30,18 @@ MOST = 1_000_000
 """Records. A control holds totals; a query that gives more has forgotten to add up."""
 _CONNECT_TIMEOUT = 10
 """Seconds."""
+_LIBPQ = frozenset({"psycopg", "psycopg2", "psycopg2cffi"})
+"""Drivers that read PG variables."""
+_TIMEOUT_NAMES = {
+    **dict.fromkeys(_LIBPQ, "connect_timeout"),
+    "mariadbconnector": "connect_timeout",
+    "mysqldb": "connect_timeout",
+    "oracledb": "tcp_connect_timeout",
+    "pymssql": "login_timeout",
+    "pymysql": "connect_timeout",
+    "pyodbc": "timeout",
+}
+"""What drivers call the longest that connecting may take. Not here: those whose only timeout ends long queries too."""
 
 
 def ask(query: QueryControl, closed: str) -> Records:
@@ -84,9 +98,19 @@ def _engine(query: QueryControl) -> Engine:
     given: dict[str, Any] = {}
     if url.get_backend_name() == "sqlite":
         given["creator"] = lambda: _open_sqlite(url)
-    elif url.get_backend_name() == "postgresql":
-        given["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT}
+    else:
+        given["connect_args"] = _connect_args(url)
     return create_engine(url, poolclass=NullPool, hide_parameters=True, **given)
+
+
+def _connect_args(url: URL) -> dict[str, Any]:
+    """What the driver is told besides the url; SQLAlchemy puts it above the url, so nothing of that is repeated."""
+    driver = url.get_driver_name()
+    told: dict[str, Any] = {**instead_of_environment()} if driver in _LIBPQ else {}
+    if driver in _TIMEOUT_NAMES:
+        told[_TIMEOUT_NAMES[driver]] = _CONNECT_TIMEOUT
+    said = {**url.translate_connect_args(username="user", database="dbname"), **url.query}
+    return {name: value for name, value in told.items() if name not in said}
 
 
 def _open_sqlite(url: URL) -> sqlite3.Connection:

@@ -1,7 +1,8 @@
 """Damages that the plan's own checks have to catch, and the one that lies in the pages: an index without a row.
 
 A total, a rule of books, and an invariant each claim what is in their own tables; the places come from the plan.
-Guarantees that a row which counts is one that the check looks at, and has an amount.
+Guarantees that a row which counts is one that the check looks at, and has an amount; and that where a total is taken
+over a view or a join, the rows that are lost below it change the total.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from checks.ledger import parts
 from checks.names import identifier, qualified
 from checks.plans import reading_no_foreign_table, tables_read
 from checks.planting import Damage, Planting, Site
-from checks.totals_sql import amount_expression, condition, own
+from checks.totals_sql import amount_expression, condition, own, total_statement
 from drills.errors import CheckError
-from drills.plan_totals import TotalCheck
+from drills.plan_totals import SIDES, TotalCheck
 
 # ruff: noqa: S608 - names are quoted, and expressions are those of the plan
 
@@ -29,11 +30,13 @@ def _of_totals(site: Site) -> Iterator[Planting]:
 def _of_ledger(site: Site) -> Iterator[Planting]:
     for check in site.checks.ledger:
         for part in parts(check):
+            if part.name == check.part_name(SIDES[-1]):
+                continue  # rows that stand on neither side are in no sum
             yield from _amount_lost(part, check.name, site)
 
 
 def _amount_lost(total: TotalCheck, check: str, site: Site) -> Iterator[Planting]:
-    """The row with the largest amount: a tolerance is not as large as that."""
+    """The row with the largest amount: a tolerance is not as large as that. Else rows of the tables that are read."""
     table, amount, where = own(total.table), amount_expression(total), condition(total)
     counts = f"({amount}) <> 0" + (f" AND {where}" if where else "")
     statement = (
@@ -41,9 +44,60 @@ def _amount_lost(total: TotalCheck, check: str, site: Site) -> Iterator[Planting
         f" ORDER BY abs(({amount})::numeric) DESC LIMIT 1) RETURNING 1"
     )
     try:
-        yield Planting(f"{table} of {check}", (statement,), 1, _names(table, site), check)
+        names = _names(table, site)
     except CheckError:
-        return  # no table, but an expression: its rows lie elsewhere
+        names = frozenset()  # no table, but an expression: its rows lie elsewhere
+    if names:
+        yield Planting(f"{table} of {check}", (statement,), 1, names, check)
+    try:
+        yield from _rows_below(total, check, site)
+    except CheckError:
+        return  # it cannot be planned, or reads a foreign table, so that it passes nowhere
+
+
+def _rows_below(total: TotalCheck, check: str, site: Site) -> Iterator[Planting]:
+    """One row, or all, of each table that a total over a view or a join reads, where the total changes by it."""
+    statement = total_statement(total)
+    tables, refreshed = _read_by(statement, check, site)
+    mark = (
+        'hashtextextended(coalesce(string_agg(t::text, chr(10) ORDER BY t::text COLLATE "C"), \'\') COLLATE "C", 0)'
+        f"::text FROM ({statement}) t"
+    )
+    before = f"SELECT set_config('drillbook.before', (SELECT {mark}), true)"
+    changed = f"SELECT 1 WHERE current_setting('drillbook.before') <> (SELECT {mark})"
+    filled = [table for table in tables if site.rows.get(qualified(*table))]
+    one = "DELETE FROM ONLY {0} WHERE ctid = (SELECT ctid FROM ONLY {0} LIMIT 1)"
+    # A sum may be off by what the plan tolerates; not so one that has lost all of its rows.
+    for action in ("TRUNCATE ONLY {0}", "DELETE FROM ONLY {0}") if total.tolerance else (one, "DELETE FROM ONLY {0}"):
+        for table in filled:
+            shown, statements = qualified(*table), (before, action.format(identifier(*table)), *refreshed, changed)
+            yield Planting(f"{shown} of {check}", statements, 1, frozenset({shown}), check)
+
+
+_MATERIALIZED = """
+SELECT n.nspname::text, c.relname::text, pg_get_viewdef(c.oid)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'm'
+"""
+
+
+def _read_by(statement: str, name: str, site: Site) -> tuple[list[tuple[str, str]], list[str]]:
+    """The tables that a statement reads, through materialized views as well, and what computes these anew.
+
+    Raises:
+        CheckError: it cannot be planned, or reads a foreign table.
+    """
+    with (
+        site.connection.transaction(force_rollback=True),  # which gives up the locks that tell what a statement reads
+        reading_no_foreign_table(site.connection, site.log, name, statement) as planned,
+    ):
+        read = tables_read(site.connection, site.log, name, planned)
+    views = {(str(schema), str(view)): str(text) for schema, view, text in site.ask(_MATERIALIZED)}
+    tables, refreshed = [table for table in read if table not in views], []
+    for view in (table for table in read if table in views):
+        below, first = _read_by(views[view], name, site)
+        tables += below
+        refreshed += [*first, f"REFRESH MATERIALIZED VIEW {identifier(*view)}"]
+    return list(dict.fromkeys(tables)), list(dict.fromkeys(refreshed))
 
 
 _NAMES = """
@@ -62,11 +116,7 @@ def _names(table: str, site: Site) -> frozenset[str]:
 def _under_invariants(site: Site) -> Iterator[Planting]:
     for check in site.checks.invariants:
         try:
-            with (
-                site.connection.transaction(),
-                reading_no_foreign_table(site.connection, site.log, check.name, check.sql) as planned,
-            ):
-                tables = tables_read(site.connection, site.log, check.name, planned)
+            tables, refreshed = _read_by(check.sql, check.name, site)
         except CheckError:
             continue
         filled = [table for table in tables if site.rows.get(qualified(*table))]
@@ -75,8 +125,8 @@ def _under_invariants(site: Site) -> Iterator[Planting]:
             where, quoted = f"{', '.join(sorted(names))} of {check.name}", [identifier(*table) for table in filled]
             # A table that others refer to cannot be truncated; a large one is deleted from but slowly.
             truncate = f"TRUNCATE {', '.join(f'ONLY {table}' for table in quoted)}"
-            yield Planting(where, (truncate,), None, names, check.name)
-            statements = tuple(f"DELETE FROM ONLY {table}" for table in quoted)
+            yield Planting(where, (truncate, *refreshed), None, names, check.name)
+            statements = (*(f"DELETE FROM ONLY {table}" for table in quoted), *refreshed)
             yield Planting(where, statements, None, names, check.name)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from checks.damages_values import INSTANTS, NUMBERS
-from checks.measure import LARGE
 from checks.planting import Damage, Planting, Site, quoted_name
+from drills.measures import LARGE_OBJECTS
 
 # ruff: noqa: S608 - names are quoted
 
@@ -121,19 +121,21 @@ def _orphan(site: Site) -> Iterator[Planting]:
 # --- large objects --------------------------------------------------------------------------------------------------
 
 
-def _object(statement: str) -> Planting:
-    return Planting(LARGE, (statement,), 1, frozenset({LARGE}))
+def _object(site: Site, statement: str) -> Iterator[Planting]:
+    if site.rows.get(LARGE_OBJECTS):  # a plan may leave them out, as it may a table
+        yield Planting(LARGE_OBJECTS, (statement,), 1, frozenset({LARGE_OBJECTS}))
 
 
-def _object_byte(_site: Site) -> Iterator[Planting]:
-    yield _object(
+def _object_byte(site: Site) -> Iterator[Planting]:
+    yield from _object(
+        site,
         "SELECT lo_put(oid, 0, set_byte(content, 0, 255 - get_byte(content, 0))) FROM (SELECT oid, lo_get(oid, 0, 1)"
-        " AS content FROM pg_largeobject_metadata ORDER BY oid) o WHERE length(content) > 0 LIMIT 1"
+        " AS content FROM pg_largeobject_metadata ORDER BY oid) o WHERE length(content) > 0 LIMIT 1",
     )
 
 
-def _object_lost(_site: Site) -> Iterator[Planting]:
-    yield _object("SELECT lo_unlink(oid) FROM pg_largeobject_metadata ORDER BY oid LIMIT 1")
+def _object_lost(site: Site) -> Iterator[Planting]:
+    yield from _object(site, "SELECT lo_unlink(oid) FROM pg_largeobject_metadata ORDER BY oid LIMIT 1")
 
 
 ROWS: Mapping[str, Damage] = MappingProxyType(

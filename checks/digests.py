@@ -78,7 +78,7 @@ def row_sha256(columns: Sequence[Column]) -> str:
 
 def text_of(column: Column) -> str:
     """A value as a dump would write it, NULL where it is NULL: SQL. The session's settings are pinned."""
-    name = quoted(column)
+    name = value(column)
     if column.recast or column.base == "xml" or (column.base == "bpchar" and column.typmod == -1):
         # `::text` would be somebody's cast, tell of an encoding that no dump keeps, or cut the blanks off; concat goes
         # by the type's own output.
@@ -89,6 +89,11 @@ def text_of(column: Column) -> str:
 def quoted(column: Column) -> str:
     """Its name for SQL."""
     return sql.Identifier(column.name).as_string()
+
+
+def value(column: Column) -> str:
+    """Its value, of a type that the server itself has functions for: SQL."""
+    return f"{quoted(column)}::{column.cast}" if column.cast else quoted(column)
 
 
 def key_columns(table: Table) -> tuple[Column, ...]:
@@ -116,7 +121,7 @@ def _apart(column: Column, salt: str) -> str:
 def _link(column: Column, before: str) -> str:
     """A mixture of a column and what came before, which it names once; NULL for NULL."""
     if column.base in _SIMPLE:
-        return _SIMPLE[column.base].format(quoted(column), before)
+        return _SIMPLE[column.base].format(value(column), before)
     return _OTHERS.get(column.base, _by_text)(column, before)
 
 
@@ -127,14 +132,14 @@ def _by_text(column: Column, before: str) -> str:
 def _text(column: Column, before: str) -> str:
     if column.loose:
         return _by_text(column, before)
-    return f"hashtextextended({quoted(column)}{'' if column.base == 'text' else '::text'}, {before})"
+    return f"hashtextextended({value(column)}{'' if column.base == 'text' else '::text'}, {before})"
 
 
 def _blank_padded(column: Column, before: str) -> str:
     """Without a length of its own, its blanks are part of it."""
     if column.typmod == -1 or column.loose:
         return _by_text(column, before)
-    return f"hashbpcharextended({quoted(column)}, {before})"
+    return f"hashbpcharextended({value(column)}, {before})"
 
 
 def _numeric(column: Column, before: str) -> str:
@@ -142,7 +147,7 @@ def _numeric(column: Column, before: str) -> str:
 
     Where the column has a scale, that is the scale. NaN and the infinities have none.
     """
-    name = quoted(column)
+    name = value(column)
     if column.typmod == -1:
         signed = f"CASE WHEN {name} < 0::numeric THEN -1 - scale({name}) ELSE scale({name}) END"
         endless = f"CASE WHEN {name} < 0::numeric THEN -99999 WHEN {name} = 'NaN'::numeric THEN 99998 ELSE 99999 END"
@@ -153,24 +158,24 @@ def _numeric(column: Column, before: str) -> str:
 
 
 def _bigint(column: Column, before: str) -> str:
-    return f"hashint4extended({_small(column.name, 'bigint')}, {quoted(column)} # {before})"
+    return f"hashint4extended({_small(column.name, 'bigint')}, {value(column)} # {before})"
 
 
 def _float(column: Column, before: str) -> str:
     """PostgreSQL holds -0 and 0 for the same; as texts they are two."""
-    name, size = quoted(column), column.base.removeprefix("float")
+    name, size = value(column), column.base.removeprefix("float")
     below = f"CASE WHEN {name} <> 0::float{size} THEN 0 WHEN ({text_of(column)}) = '-0'::text THEN 1 ELSE 0 END"
     return f"hashint4extended({below}, hashfloat{size}extended({name}, {before}))"
 
 
 def _boolean(column: Column, before: str) -> str:
-    name = quoted(column)
+    name = value(column)
     return f"hashint4extended(CASE WHEN {name} THEN 1 WHEN NOT {name} THEN 0 END, {before})"
 
 
 def _date(column: Column, before: str) -> str:
     """Its days; the infinities lie further out than any day does."""
-    name, zero = quoted(column), "'2000-01-01'::date"
+    name, zero = value(column), "'2000-01-01'::date"
     far = f"WHEN {name} > {zero} THEN 2147483647 WHEN {name} < {zero} THEN -2147483647"
     return f"hashint4extended(CASE WHEN isfinite({name}) THEN {name} - {zero} {far} END, {before})"
 
@@ -180,7 +185,7 @@ def _timestamp(column: Column, before: str) -> str:
 
     Seconds in binary confuse none but those that lie within 2 ms of each other (in the year 294276).
     """
-    name = quoted(column)
+    name = value(column)
     return f"hashfloat8extended(date_part('epoch'::text, {name}), timestamp_hash_extended({name}, {before}))"
 
 
@@ -189,7 +194,7 @@ def _timestamptz(column: Column, before: str) -> str:
 
     Microseconds stay apart below 2^32 seconds, from 1834 to 2106.
     """
-    name = quoted(column)
+    name = value(column)
     near = f"{name} >= '1834-01-01 00:00Z'::timestamptz AND {name} < '2106-01-01 00:00Z'::timestamptz"
     rest = f"coalesce(date_part('microseconds'::text, {name})::int4, -2)"
     rest = f"CASE WHEN {near} THEN -1 ELSE {rest} END"

@@ -24,13 +24,12 @@ from checks.base import Answer, Question
 from checks.content import differing_buckets
 from checks.located import KINDS, Found, Odd, Sum, Texts, Unlike, to_answer
 from checks.locating_rows import generated_columns, near
-from checks.measure import LARGE
 from checks.relations import Column, Table, read_tables
 from checks.scans import Piece
 from checks.tablework import TableWork
 from drills.backup_rows import GiveRows, TableRows
 from drills.errors import CheckError
-from drills.measures import Bucket, Measures, Scan, TableCount
+from drills.measures import LARGE_OBJECTS, Bucket, Measures, Scan, TableCount
 from drills.plan_checks import ROWS_OF, Content
 from drills.records import LINES_KEPT, Basis
 
@@ -120,7 +119,7 @@ def _differ(one: TableCount, other: TableCount) -> bool:
 
 
 def _comparable(count: TableCount) -> Scan:
-    if count.table == LARGE:
+    if count.table == LARGE_OBJECTS:
         raise CheckError("which large objects differ is not looked for: they are no rows of a table")
     if count.scan is None or count.digest is None:
         raise CheckError(f"its content was not digested in the snapshot: {count.error or 'no digest'}")

@@ -20,17 +20,16 @@ from checks.folding import fold, total_alone
 from checks.ledger import parts
 from checks.lotwork import in_lots, lot
 from checks.relations import Table, read_tables
-from checks.scans import Piece, large_objects, ordered_key, plan_scan, stored_groups
+from checks.scans import Piece, large_objects, ordered_key, plan_scan, rows_in_bucket, stored_groups
 from checks.sequences import read_sequences
 from checks.sharing import Advance, Crew, Work
 from checks.structure import read_structure
 from checks.tablework import PAGE, TableWork, cut_in_pieces
 from drills.errors import CheckError
-from drills.measures import Item, Measures, Relation, TableCount, Total
+from drills.measures import LARGE_OBJECTS, Item, Measures, Relation, TableCount, Total
 from drills.plan_checks import Checks
 from drills.plan_totals import TotalCheck
 
-LARGE = "large objects"
 _OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 _SERVER = """
 SELECT current_setting('server_version_num')::int,
@@ -65,7 +64,7 @@ class Scope:
     """Sessions at the same time."""
     pieces: bool = False
     """Whether large tables are read in ranges of pages: shared between sessions, and with progress inside a table. It
-    goes through the server's cache, which is for copies only; a whole scan has a small ring of its own."""
+    goes through the server's cache, which is for copies; a whole scan has a small ring of its own (docs/adr/0007)."""
     like: Measures | None = None
     """Measures of the source, whose tables are scanned here in the same words."""
     only: frozenset[str] | None = None
@@ -89,7 +88,7 @@ def measure(open_session: OpenSession, wish: Wish, scope: Scope, log: Log, advan
         work = _pieces(tables, works, scope, connection, log)
     found = Crew(open_session, [*_alone(alone, log), *work]).run(scope.jobs, advance, _nothing_more)
     # A total that spoilt the scan of its table is asked by itself: its error is its own.
-    again = [check for one in works.values() if one.unsummed for check in one.sums]
+    again = [check for one in works.values() if one.unsummed and not one.overdue for check in one.sums]
     found += Crew(open_session, _alone(again, log)).run(scope.jobs, advance, _nothing_more) if again else []
     found += [total for one in works.values() for total in one.totals()]
     summed = {total.name: total for total in found if total is not None}
@@ -132,12 +131,15 @@ def _works(
     tables: Sequence[Table], wish: Wish, scope: Scope, connection: psycopg.Connection, log: Log
 ) -> dict[tuple[str, str], TableWork]:
     known = {count.table: count.scan for count in scope.like.counts if count.scan} if scope.like else {}
-    works = {}
+    works, in_bucket = {}, rows_in_bucket([table for table in tables if table.kind == "r"])
     for table in tables:
         if table.kind != "r" or (scope.only is not None and table.shown not in scope.only):
             continue
-        scan = known.get(table.shown) or plan_scan(table, wish.digest or "fast", _ends(table, connection, log))
-        works[table.schema, table.name] = TableWork(
+        scan = known.get(table.shown)
+        if scan is None:
+            scan = plan_scan(table, wish.digest or "fast", _ends(table, connection, log), in_bucket)
+        more = [column.name for column in table.columns if column.name not in scan.columns]
+        works[table.schema, table.name] = work = TableWork(
             scan,
             shown=table.shown,
             size=table.size,
@@ -145,11 +147,13 @@ def _works(
             oid=table.oid,
             as_stored=stored_groups(table.columns),
         )
-    wanted = scope.only is None or LARGE in scope.only
-    if wanted and (objects := log.ask(connection, LARGE, _OBJECTS)[0][0]):
+        if more and not work.error:
+            work.error = f"it has columns that the snapshot has not: {', '.join(more)}"
+    wanted = scope.only is None or LARGE_OBJECTS in scope.only
+    if wanted and (objects := log.ask(connection, LARGE_OBJECTS, _OBJECTS)[0][0]):
         scan = large_objects(wish.digest or "fast")
         works[scan.namespace, scan.name] = TableWork(
-            scan, shown=LARGE, size=PAGE * objects, digest=wish.digest is not None
+            scan, shown=LARGE_OBJECTS, size=PAGE * objects, digest=wish.digest is not None
         )
     return works
 
@@ -179,12 +183,14 @@ def _pieces(
     version, workers = log.ask(connection, "what the server can do", _SERVER)[0]
     heaps = {(table.schema, table.name) for table in tables if table.heap}
     cut = version >= _PIECES_SINCE and (scope.pieces or (scope.jobs > 1 and not workers))
+    # All sessions and their workers together are about as many as the plan says.
+    share = max(scope.jobs // max(sum(one.large for one in works.values()), 1) - 1, 0)
     lots, alone = in_lots(works.values())
     pieces: list[Work[Total | None]] = [
         Work(sum(one.size + 1 for one in small), lot(log, small), small[-1].told) for small in lots
     ]
     for one in alone:
-        one.workers = 0 if cut else min(workers, scope.jobs - 1)
+        one.workers = 0 if cut else min(workers, share)
         whole = not cut or (one.scan.namespace, one.scan.name) not in heaps or one.scan.digest == "sha256"
         ranges = [Piece()] if whole else cut_in_pieces(one.size)
         pieces += [Work(one.size // len(ranges) + 1, one.piece(log, piece), one.told) for piece in ranges]

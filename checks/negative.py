@@ -2,13 +2,12 @@
 
 Each is planted in a transaction on a scratch clone of the copy, put before the very code that judged the copy as far as
 it looks at that place, and rolled back; beforehand the same question is put to the clone as it is. Guarantees
-that a damage which was not caught, a clone that does not pass, and a control that planted nothing for a check of the
-plan are UNKNOWN; and that what this database has no place for, or the plan no check, is said to be so.
+that a damage which was not caught and a clone that does not pass are UNKNOWN (and see `checks.proven`); that nothing
+runs beyond the limit of the plan; and that what was found stays found, whatever goes wrong with the next damage.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,11 +16,14 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
-from checks.base import ACTUAL, DIFFERENCE, EXPECTED, VERDICT, Answer, Question, answer, frame, named
+from checks.base import Answer, Question, answer
 from checks.catalogue_access import DATABASE_SETTINGS, OWNED
 from checks.claims import claimed, settled
 from checks.damages import DAMAGES
+from checks.hurry import OVER, Hurried
+from checks.invariants import refused_emptied
 from checks.planting import Planting, Site, plant, survey
+from checks.proven import MOST, NAMED_BY_PLAN, Planted, proven
 from checks.sharing import Advance
 from checks.structure import read_structure
 from checks.suite import Subject, on_tables, run_checks
@@ -30,12 +32,9 @@ from drills.measures import NEGATIVE_CONTROL, Expectations, Item
 from drills.plan_checks import Checks, LeftOut
 from drills.plan_negative import NegativeControl
 from drills.records import Basis, CheckResult, Verdict
+from drills.secrets import VAULT
 
-_CAUGHT = "caught"
-_NEEDED = ("content", "row counts", "structure")
-"""Whichever of these a plan asks for has to have caught something, or nobody knows whether it can."""
 _FOREIGN = "foreign table"
-_COLUMNS = ["damage", "check", EXPECTED, ACTUAL, DIFFERENCE, "place", "statements", VERDICT]
 
 
 def negative_control(
@@ -51,7 +50,7 @@ def negative_control(
         folder: where the CSV goes, as in `answer`.
         advance: told after each damage; what it raises ends the control.
     """
-    ask = _Control(wish, settled(checks, subject.opened), expected, subject, advance).answer
+    ask = _Control(wish, settled(checks, subject.opened), expected, subject, advance, folder).answer
     return answer(Question(NEGATIVE_CONTROL, "negative_control", Basis.NONE, [], ask), folder)
 
 
@@ -65,26 +64,6 @@ def no_control(error: DrillbookError, folder: Path) -> CheckResult:
 
 
 @dataclass(frozen=True)
-class _Line:
-    """What came of one damage."""
-
-    damage: str
-    said: str
-    place: str = ""
-    statements: Sequence[str] = ()
-    caught: bool = False
-    planted: bool = True
-
-    @property
-    def row(self) -> tuple[object, ...]:
-        """As it stands in the frame."""
-        actual = f"{_CAUGHT}: {self.said}" if self.caught else f"not {_CAUGHT}: {self.said}"
-        difference, verdict = ("none", Verdict.PASS) if self.caught else (f"not {_CAUGHT}", Verdict.UNKNOWN)
-        claim, statements = DAMAGES[self.damage].claimed_by, ";\n".join(self.statements)
-        return self.damage, claim, _CAUGHT, actual, difference, self.place, statements, verdict
-
-
-@dataclass(frozen=True)
 class _Control:
     """One run of it."""
 
@@ -93,26 +72,49 @@ class _Control:
     expected: Expectations
     subject: Subject
     advance: Advance
+    folder: Path
     _clean: dict[tuple[str, str, frozenset[str]], str] = field(default_factory=dict)
     """Why a question does not pass on the clone as it is, by claim, name and tables; empty where it does."""
 
     def answer(self) -> Answer:
-        """Every damage, one after the other, in one session."""
-        until = time.monotonic() + self.wish.limit.total_seconds()
-        lines = []
+        """Every damage, one after the other, in one session; what was found stays found, whatever comes after it."""
+        log = Hurried.of(self.subject.log, self.wish.limit.total_seconds())
+        lines: list[Planted] = []
         with self.subject.open_writing() as connection:
-            _time_left(connection, until)
-            held = self._holding(connection)
-            site = survey(connection, self.subject.log, self._rows(), self.checks)
+            try:
+                held = replace(self, subject=replace(self.subject, log=log)).holding(connection)
+                site = survey(connection, log, self._rows(), self.checks)
+            except DrillbookError as error:
+                return proven(self.wish, self.checks, [Planted(name, _told(error, log)) for name in self.wish.damages])
             for place, name in enumerate(self.wish.damages, 1):
-                if not _time_left(connection, until):
-                    lines.append(_Line(name, "not reached within the limit of the plan"))
-                    continue
-                lines.append(held.one(name, site))
+                lines += [held.put(name, *target, log) for target in self._targets(name, site)]
                 self.advance(place, len(self.wish.damages), "damages")
-        return self._judged(lines)
+        return proven(self.wish, self.checks, lines)
 
-    def _holding(self, connection: psycopg.Connection) -> _Control:
+    def _targets(self, name: str, site: Site) -> list[tuple[Site, str]]:
+        """Each check of the plan that claims it, with the place cut down to what this one asks."""
+        key = NAMED_BY_PLAN.get(DAMAGES[name].claimed_by, "")
+        if not key or not getattr(self.checks, key):
+            return [(site, "")]
+        # A total sees into a table whose content is not compared.
+        rows = {count.table: count.rows for count in self.expected.measures.counts if count.rows}
+        return [
+            (replace(site, rows=rows, checks=self.checks.model_copy(update={key: (check,)})), check.name)
+            for check in getattr(self.checks, key)[:MOST]
+        ]
+
+    def put(self, name: str, site: Site, check: str, log: Hurried) -> Planted:
+        """Put one check to the test; where that cannot be done, the line says why."""
+        try:
+            log.refuse_late()
+            found = self.one(name, site)
+            if not found.caught and found.planted:
+                log.refuse_late()  # a statement that was cut off catches nothing
+        except (DrillbookError, psycopg.Error, OSError) as error:
+            found = Planted(name, _told(error, log))
+        return replace(found, check=check)
+
+    def holding(self, connection: psycopg.Connection) -> _Control:
         """The same, with all questions put in this session; what stands beside a clone's database is as it is here."""
 
         @contextmanager
@@ -135,33 +137,33 @@ class _Control:
         counts = [count for count in self.expected.measures.counts if count.table not in unseen]
         return {count.table: count.rows for count in counts if count.rows}
 
-    def one(self, name: str, site: Site) -> _Line:
+    def one(self, name: str, site: Site) -> Planted:
         """Plant it, look, and roll back."""
         damage = DAMAGES[name]
         wish = claimed(damage.claimed_by, self.checks)
         if wish is None:
-            return _Line(name, f"the plan does not ask for {damage.claimed_by}", planted=False)
+            return Planted(name, f"the plan does not ask for {damage.claimed_by}", planted=False)
         if damage.of_owners and not self.subject.owners:
-            return _Line(name, "owners and grants were not restored", planted=False)
+            return Planted(name, "owners and grants were not restored", planted=False)
         try:
             with site.connection.transaction(force_rollback=True):
                 planting = plant(damage, site)
         except CheckError as error:
-            return _Line(name, f"no place could be looked for: {error.message}")
+            return Planted(name, f"no place could be looked for: {error.message}")
         if planting is None:
-            return _Line(name, "this database has no place for it", planted=False)
+            return Planted(name, "this database has no place for it", planted=False)
         if told := self._not_clean(damage.claimed_by, wish, planting):
-            return _Line(name, f"the clone does not pass undamaged: {told}", planting.where)
+            return Planted(name, f"the clone does not pass undamaged: {told}", planting.where)
         with site.connection.transaction(force_rollback=True):
             if plant(replace(damage, find=lambda _: iter([planting])), site) is None:
                 raise CheckError(f"{name} was planted in {planting.where}, and a second time it was not")
             results = self._asked(damage.claimed_by, wish, planting)
         found = {result.verdict for result in results}
-        caught = Verdict.PASS not in found if damage.claimed_by == "invariant" else Verdict.FAIL in found
+        caught = Verdict.FAIL in found or (damage.claimed_by == "invariant" and _seen_empty(results))
         said = "; ".join(
             result.reason for result in results if (result.verdict is Verdict.FAIL) == (Verdict.FAIL in found)
         )
-        return _Line(name, said or "nothing was asked", planting.where, planting.statements, caught and bool(found))
+        return Planted(name, said or "nothing was asked", planting.where, planting.statements, caught)
 
     def _not_clean(self, claim: str, wish: Checks, planting: Planting) -> str:
         key = claim, planting.check, planting.tables
@@ -184,48 +186,26 @@ class _Control:
         wish = wish.model_copy(update={**named_only, "content": content})
         measures = self.expected.measures
         expected = _with(self.expected, counts=tuple(one for one in measures.counts if one.table in planting.tables))
-        with TemporaryDirectory(prefix="drillbook-") as place:
+        # Its CSVs hold figures of production: they stay in the drill's own folder, for as long as they are made.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="damage-", dir=self.folder, ignore_cleanup_errors=True) as place:
             folder = Path(place) / "reconcile" / "damage"
             subject = on_tables(self.subject, sorted(planting.tables))
             results = list(run_checks(wish, expected, subject, folder, lambda *_: None))
         return [result for result in results if result.kind == claim.replace(" ", "_")]
 
-    def _judged(self, lines: Sequence[_Line]) -> Answer:
-        planted = [line for line in lines if line.planted]
-        caught = [line for line in planted if line.caught]
-        missed = [line for line in planted if not line.caught]
-        proven = {DAMAGES[line.damage].claimed_by for line in caught}
-        unproven = [claim for claim in _NEEDED if claim not in proven and claimed(claim, self.checks) is not None]
-        told = [f"{len(caught)} of {len(planted)} damages were caught by the checks that claim them"]
-        told += [f"not caught: {named([f'{line.damage} ({line.said})' for line in missed])}"] if missed else []
-        told += [f"nothing was planted and caught for {', '.join(unproven)}"] if unproven else []
-        told += _absent(lines)
-        verdict = Verdict.PASS if caught and not missed and not unproven else Verdict.UNKNOWN
-        return Answer(
-            verdict,
-            "; ".join(told),
-            expected=f"{len(planted)} of {len(planted)} caught",
-            actual=f"{len(caught)} of {len(planted)} caught",
-            difference=f"{len(missed)} not caught" if missed else "none",
-            frame=frame([line.row for line in planted], _COLUMNS),
-            keys=("damage", "check"),
-        )
+
+def _seen_empty(results: Sequence[CheckResult]) -> bool:
+    """Whether an invariant saw that its tables were emptied; one that crashed saw nothing."""
+    return bool(results) and all(refused_emptied(result.reason) for result in results)
 
 
-def _time_left(connection: psycopg.Connection, until: float) -> bool:
-    """Whether there is any; no statement runs beyond it."""
-    left = int((until - time.monotonic()) * 1000)
-    if left > 0:
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(left),))
-    return left > 0
-
-
-def _absent(lines: Sequence[_Line]) -> Iterator[str]:
-    """What was not planted, by the reason."""
-    reasons = dict.fromkeys(line.said for line in lines if not line.planted)
-    for reason in reasons:
-        names = [line.damage for line in lines if not line.planted and line.said == reason]
-        yield f"not applicable, since {reason}: {', '.join(names)}"
+def _told(error: Exception, log: Hurried) -> str:
+    """Why a check was not put to the test."""
+    said = error.message if isinstance(error, DrillbookError) else VAULT.redact(str(error)).strip()
+    if said == OVER:
+        return OVER
+    return f"{OVER if log.late else 'not put to the test'}: {said or type(error).__name__}"
 
 
 def _beside(item: Item) -> bool:

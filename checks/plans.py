@@ -62,8 +62,11 @@ def tables_read(
     """Schema and name of every table that a statement reads, inside `reading_no_foreign_table`.
 
     Its plan names those that will be read, and the locks that planning took those which the statement names: the
-    planner leaves out a table where a constraint already answers for it.
+    planner leaves out a table where a constraint already answers for it. Asked after the statement, the locks name
+    those as well that its functions have read. Of a statement that was cancelled only the plan is known.
     """
+    if connection.info.transaction_status is TransactionStatus.INERROR:
+        return sorted(planned)
     locked = log.ask(connection, f"{name}: its tables", _LOCKED)
     return sorted({*planned, *((schema, table) for schema, table in locked)})
 

@@ -32,7 +32,9 @@ WITH RECURSIVE plain AS (
     UNION ALL
     SELECT d.oid, p.base, greatest(d.typtypmod, p.typmod)
       FROM plain p JOIN pg_type d ON d.typtype = 'd' AND d.typbasetype = p.declared)
-SELECT c.oid::bigint, a.attname::text, CASE WHEN n.nspname = 'pg_catalog' THEN b.typname::text ELSE '' END,
+SELECT c.oid::bigint, a.attname::text, quote_ident(a.attname) = a.attname,
+       CASE WHEN a.atttypid <> p.base THEN format_type(p.base, -1) ELSE '' END,
+       CASE WHEN n.nspname = 'pg_catalog' THEN b.typname::text ELSE '' END,
        CASE WHEN p.typmod = -1 THEN a.atttypmod ELSE p.typmod END, a.attnotnull AND NOT EXISTS (
          SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'n' AND NOT k.convalidated
             AND k.conkey[1] = a.attnum),
@@ -67,6 +69,13 @@ class Column:
     """A column, with what decides how its values are hashed."""
 
     name: str
+    bare: bool
+    """It needs no quotes, and is no keyword."""
+    cast: str
+    """The type that its domain stands on, as SQL; empty where it is of no domain.
+
+    Somebody may have made a function that takes the domain, which would be a better match than the server's own.
+    """
     base: str
     """The name of its type in pg_catalog, domains seen through; empty for a type from elsewhere."""
     typmod: int

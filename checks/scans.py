@@ -20,6 +20,9 @@ from drills.plan_totals import TotalCheck
 ROWS_IN_BUCKET = 4096
 """A bucket that differs names about as many rows."""
 _MOST_BUCKETS = 4096
+"""Of one table."""
+_MOST_OF_ALL = 32768
+"""Of all tables together: each is held in memory, for source and copy."""
 _WHOLE_NUMBERS = {"int2", "int4", "int8"}
 _EQUAL_AS_TEXT = {
     *_WHOLE_NUMBERS, "bool", "bpchar", "date", "numeric", "oid", "text", "timestamp", "timestamptz", "uuid", "varchar",
@@ -43,13 +46,19 @@ def ordered_key(table: Table) -> str | None:
     return None
 
 
-def plan_scan(table: Table, digest: str, ends: tuple[int, int] | None) -> Scan:
+def rows_in_bucket(tables: Sequence[Table]) -> int:
+    """How many rows a bucket takes in a database of these tables."""
+    return max(ROWS_IN_BUCKET, sum(map(bucketed_rows, tables)) // _MOST_OF_ALL)
+
+
+def plan_scan(table: Table, digest: str, ends: tuple[int, int] | None, in_bucket: int = ROWS_IN_BUCKET) -> Scan:
     """How this table is digested.
 
     Args:
         table: which.
         digest: `fast` or `sha256`, as the plan says.
         ends: smallest and largest value of its ordered key, where it has one and any row.
+        in_bucket: rows of a bucket (see `rows_in_bucket`).
     """
     sha = digest == "sha256"
     return Scan(
@@ -59,13 +68,13 @@ def plan_scan(table: Table, digest: str, ends: tuple[int, int] | None) -> Scan:
         key=table.key,
         digest="sha256" if sha else "hash",
         row=row_sha256(table.columns) if sha else row_digest(table.columns),
-        bucket=_bucket(table, ends),
+        bucket=_bucket(table, ends, in_bucket),
     )
 
 
-def _bucket(table: Table, ends: tuple[int, int] | None) -> str:
+def _bucket(table: Table, ends: tuple[int, int] | None, in_bucket: int) -> str:
     """By ranges of an ordered key, so that a bucket names neighbours; by the key's hash where it is of another kind."""
-    wanted = min(_MOST_BUCKETS, bucketed_rows(table) // ROWS_IN_BUCKET)
+    wanted = min(_MOST_BUCKETS, bucketed_rows(table) // in_bucket)
     columns = key_columns(table)
     if wanted < 2 or not columns:  # noqa: PLR2004 - one bucket is none
         return ""
@@ -148,7 +157,9 @@ def stored_groups(columns: Sequence[Column]) -> dict[str, str]:
     for column in columns:
         scaled = column.base != "numeric" or column.typmod != -1
         if column.base in _EQUAL_AS_TEXT and scaled and not column.loose and not column.recast:
-            found |= {as_text(name): quoted(column) for name in {column.name, quoted(column)}}
+            # Unquoted, "user" would be a function and not the column.
+            names = {quoted(column), *([column.name] if column.bare else [])}
+            found |= {as_text(name): quoted(column) for name in names}
     return found
 
 

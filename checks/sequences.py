@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from checks.asking import Log, OpenSession
 from checks.base import ACTUAL, DIFFERENCE, EXPECTED, SIDE, VERDICT, Answer, frame, join, named
 from checks.catalogue import OWN_SCHEMA, no_member
 from checks.lots import in_lots
 from checks.names import identifier, qualified
+from checks.sequence_ends import End, read_ends
 from drills.errors import CheckError
 from drills.measures import Measures, SequenceState
 from drills.records import Verdict
@@ -82,7 +81,6 @@ def _value_of(name: tuple[str, str]) -> str:
 
 def _state(name: tuple[str, str], rows: list[list[Any]], stands: tuple[Any, ...] | CheckError) -> SequenceState:
     increment, cycle, lowest, highest = rows[0][:4]
-    owners = [qualified(*row[6:8]) + "." + row[8] for row in rows if row[5]]
     following = None
     if not isinstance(stands, CheckError):
         last, called = stands
@@ -95,7 +93,6 @@ def _state(name: tuple[str, str], rows: list[list[Any]], stands: tuple[Any, ...]
         high=following,
         increment=increment,
         cycle=cycle,
-        owned_by=owners[0] if owners else None,
         feeds=tuple(dict.fromkeys((row[6], row[7], row[8]) for row in rows if row[9])),
         error=stands.message if isinstance(stands, CheckError) else "",
     )
@@ -135,7 +132,7 @@ def compare_sequences(
         if not any(query.name == ASKED and query.rows for query in measures.queries):
             raise CheckError(f"the sequences were not read {side}")
     with open_session() as connection:
-        ends = _ends(connection, log, actual.sequences)
+        ends = read_ends(connection, log, actual.sequences, f"{ASKED}: largest values")
     left = frame([(state.name, state) for state in expected.sequences], [*_KEYS, EXPECTED])
     right = frame([(state.name, state) for state in actual.sequences], [*_KEYS, ACTUAL])
     ahead = LOGGED_AHEAD if from_wal else 0
@@ -163,7 +160,7 @@ def _fine(count: int) -> str:
     return f"all {count} sequences stand where they stood, and ahead of their columns"
 
 
-def _judge(row: dict[str, Any], ends: Sequence[Decimal | str | None], ahead: int) -> tuple[object, ...]:
+def _judge(row: dict[str, Any], ends: Sequence[End], ahead: int) -> tuple[object, ...]:
     """One sequence: name, bracket, next value, difference, verdict."""
     wanted, there = row[EXPECTED], row[ACTUAL]
     if row[SIDE] == "left_only":
@@ -201,12 +198,14 @@ def _against_bracket(wanted: SequenceState, there: SequenceState, ahead: int) ->
         yield f"{found - high} ahead", Verdict.FAIL
 
 
-def _against_ends(there: SequenceState, ends: Sequence[Decimal | str | None]) -> Iterator[tuple[str, Verdict]]:
+def _against_ends(there: SequenceState, ends: Sequence[End]) -> Iterator[tuple[str, Verdict]]:
     """Whether a value comes that a column already has. One that cycles is meant to give values again."""
     if there.cycle or there.low is None:
         return
-    for (schema, table, column), end in zip(there.feeds, ends, strict=True):
+    for (schema, table, column), (end, foreign) in zip(there.feeds, ends, strict=True):
         name = f"{qualified(schema, table)}.{column}"
+        if foreign:
+            yield f"foreign parts of {qualified(schema, table)} were not asked", Verdict.PASS
         if isinstance(end, str):
             yield f"not compared with {name}: {end}", Verdict.UNKNOWN
         elif end is None:
@@ -215,21 +214,3 @@ def _against_ends(there: SequenceState, ends: Sequence[Decimal | str | None]) ->
             yield f"not compared with {name}, which holds {end}", Verdict.UNKNOWN
         elif (there.low - end) * (1 if there.increment > 0 else -1) <= 0:
             yield f"behind {name}, which has {end:f} already", Verdict.FAIL
-
-
-def _ends(
-    connection: psycopg.Connection, log: Log, states: Sequence[SequenceState]
-) -> dict[str, list[Decimal | str | None]]:
-    """What every fed column has that is furthest along, in the order of `feeds`; why not, where it cannot be had."""
-    columns = [(state, column) for state in states for column in state.feeds]
-    answers = in_lots(connection, log, f"{ASKED}: largest values", columns, _end_of)
-    found: dict[str, list[Decimal | str | None]] = {}
-    for (state, _), given in zip(columns, answers, strict=True):
-        found.setdefault(state.name, []).append(given.message if isinstance(given, CheckError) else given[0])
-    return found
-
-
-def _end_of(asked: tuple[SequenceState, tuple[str, str, str]]) -> str:
-    state, (schema, table, column) = asked
-    end = "max" if state.increment > 0 else "min"
-    return f"SELECT {end}({sql.Identifier(column).as_string()})::numeric FROM {identifier(schema, table)}"  # noqa: S608

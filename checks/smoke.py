@@ -2,7 +2,7 @@
 
 A value, an answer in time; by programs see `checks.smoke_programs`. Guarantees that over its limit is a FAIL, and that
 what could not be tried (a program that is not there, a statement that the server refused) is UNKNOWN. Commands and
-applications may write to the copy, so they are asked after everything else.
+applications may write to the copy, so they are asked apart, in a round after which nothing is compared any more.
 """
 
 from __future__ import annotations
@@ -36,36 +36,39 @@ class _OverdueError(CheckError):
 
 
 def smoke_questions(
-    wish: Sequence[Smoke], open_session: OpenSession, probe: Probe, log: Log, emptied: Mapping[str, int]
+    wish: Sequence[Smoke], open_session: OpenSession, log: Log, emptied: Mapping[str, int]
 ) -> Iterator[Question]:
-    """What is to be asked, in the plan's order, programs last.
+    """What is to be asked by statements, in the plan's order.
 
     Args:
         wish: what the plan says.
         open_session: gives sessions on the copy that may not write.
-        probe: runs programs against the copy.
         log: of the statements.
         emptied: the tables that have no rows in the copy, with the rows that they had in the snapshot.
     """
-    for check in sorted(wish, key=lambda check: isinstance(check, SmokeCommand | SmokeHttp)):
-        statements, ask = _asking(check, open_session, probe, log, emptied)
-        yield Question(check.name, "smoke", Basis.CONTROL, statements, ask)
+    for check in wish:
+        match check:
+            case SmokeSql():
+                ask = partial(_in_session, open_session, partial(ask_value, check, log, emptied))
+            case SmokeWithin():
+                ask = partial(_in_session, open_session, partial(ask_within, check, log, emptied))
+            case _:
+                continue
+        yield Question(check.name, "smoke", Basis.CONTROL, [check.sql], ask)
 
 
-def _asking(
-    check: Smoke, open_session: OpenSession, probe: Probe, log: Log, emptied: Mapping[str, int]
-) -> tuple[list[str], Callable[[], Answer]]:
-    """What the record shows as asked, and how it is asked."""
-    match check:
-        case SmokeSql():
-            return [check.sql], partial(_in_session, open_session, partial(ask_value, check, log, emptied))
-        case SmokeWithin():
-            return [check.sql], partial(_in_session, open_session, partial(ask_within, check, log, emptied))
-        case SmokeCommand():
-            return [VAULT.redact(f"-- {shlex.join(check.run)}")], partial(run_command, check, probe)
-        case SmokeHttp():
-            started = f"-- {shlex.join(check.start)}\n" if check.start else ""
-            return [VAULT.redact(f"{started}-- GET {check.url}")], partial(ask_application, check, probe)
+def program_questions(wish: Sequence[Smoke], probe: Probe) -> Iterator[Question]:
+    """What is to be asked by programs, in the plan's order. Nothing may be compared with the snapshot afterwards."""
+    for check in wish:
+        match check:
+            case SmokeCommand():
+                asked, ask = f"-- {shlex.join(check.run)}", partial(run_command, check, probe)
+            case SmokeHttp():
+                asked = f"-- {shlex.join(check.start)}\n-- GET {check.url}"
+                ask = partial(ask_application, check, probe)
+            case _:
+                continue
+        yield Question(check.name, "smoke", Basis.CONTROL, [VAULT.redact(asked)], ask)
 
 
 def _in_session(open_session: OpenSession, ask: Callable[[psycopg.Connection], Answer]) -> Answer:
@@ -84,8 +87,8 @@ def ask_value(check: SmokeSql, log: Log, emptied: Mapping[str, int], connection:
         connection.transaction(force_rollback=True),
         reading_no_foreign_table(connection, log, check.name, check.sql) as planned,
     ):
-        tables = [qualified(*table) for table in tables_read(connection, log, check.name, planned)]
         found = log.sample(connection, check.name, check.sql, LINES_KEPT + 1)
+        tables = [qualified(*table) for table in tables_read(connection, log, check.name, planned)]
     value, kind = one_value(found)
     if check.expect is not None:
         wanted, actual, fault = compare_value(check.expect, value, kind)
@@ -112,8 +115,8 @@ def ask_within(check: SmokeWithin, log: Log, emptied: Mapping[str, int], connect
             connection.transaction(force_rollback=True),
             reading_no_foreign_table(connection, log, check.name, check.sql) as planned,
         ):
-            tables = [qualified(*table) for table in tables_read(connection, log, check.name, planned)]
             rows, seconds = _time(check, connection, log)
+            tables = [qualified(*table) for table in tables_read(connection, log, check.name, planned)]
     except _OverdueError:
         line = told("time", f"within {limit}", f"cancelled after {limit}", "too slow")
         return judged(f"had not ended after {limit} and was cancelled", [line])

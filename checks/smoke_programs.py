@@ -33,38 +33,37 @@ def run_command(check: SmokeCommand, probe: Probe) -> Answer:
     if ran.code is None:
         line = told("time", f"within {limit}", f"stopped after {limit}", "too slow")
         return judged(f"had not ended after {limit} and was stopped{_words(ran.said)}", [line])
+    late = ran.seconds > check.limit.total_seconds()
     lines = [
         told("exit code", "0", str(ran.code), None if ran.code == 0 else "failed"),
-        told("time", f"within {limit}", f"{ran.seconds:.3f} s", None),
+        told("time", f"within {limit}", f"{ran.seconds:.3f} s", "too slow" if late else None),
     ]
-    reason = f"{_ended(ran.code)} after {ran.seconds:.3f} s"
+    reason = f"{_ended(ran.code)} after {ran.seconds:.3f} s" + (f"; the limit is {limit}" if late else "")
     there = check.matches is None or re.search(check.matches, ran.said, re.MULTILINE) is not None
     if check.matches is not None:
         said = ran.said[-_WORDS:].strip() or "nothing"
         lines.append(told("output", f"matches {check.matches}", said, None if there else "does not match"))
         reason += "" if there else f"; its output does not match {check.matches}"
-    return judged(reason if ran.code == 0 and there else reason + _words(ran.said), lines)
+    return judged(reason if ran.code == 0 and there and not late else reason + _words(ran.said), lines)
 
 
 def ask_application(check: SmokeHttp, probe: Probe) -> Answer:
-    """Start the application, where the plan says how, and ask it until it answers.
+    """Start the application, and ask it until it answers.
 
     Raises:
         DrillbookError: it is not there, or could not be started or stopped.
     """
-    if not check.start:
-        return _ask(check, probe, check.url, None)
     with probe.serving(check.name, check.start) as served:
         return _ask(check, probe, check.url.replace(PORT, str(served.port)), served)
 
 
-def _ask(check: SmokeHttp, probe: Probe, url: str, served: Served | None) -> Answer:
+def _ask(check: SmokeHttp, probe: Probe, url: str, served: Served) -> Answer:
     started = time.monotonic()
     until = started + check.limit.total_seconds()
     last: Reply | NoReply = NoReply("nobody was asked")
     while (left := until - time.monotonic()) > 0:
         found = probe.get(url, left)
-        if served is not None and (code := served.ended()) is not None:
+        if (code := served.ended()) is not None:
             line = told("application", "runs", _ended(code), "ended")
             return judged(f"the application {_ended(code)} before it was stopped{_words(served.said())}", [line])
         if isinstance(found, Reply) and (found.status == check.status or found.status not in _NOT_YET):
@@ -73,17 +72,19 @@ def _ask(check: SmokeHttp, probe: Probe, url: str, served: Served | None) -> Ans
         last = found if isinstance(found, Reply) or isinstance(last, NoReply) else last
         time.sleep(_ASK_AGAIN)
     limit, said = show_duration(check.limit), f"status {last.status}" if isinstance(last, Reply) else last.reason
-    words = _words(served.said()) if served is not None else ""
-    return judged(f"no answer within {limit}: {said}{words}", [told("answer", f"within {limit}", said, "too slow")])
+    reason = f"no answer within {limit}: {said}{_words(served.said())}"
+    return judged(reason, [told("answer", f"within {limit}", said, "too slow")])
 
 
 def _judge(check: SmokeHttp, reply: Reply, seconds: float) -> Answer:
-    right = reply.status == check.status
+    right, limit = reply.status == check.status, show_duration(check.limit)
+    late = seconds > check.limit.total_seconds()
     lines = [
         told("status", str(check.status), str(reply.status), None if right else "other status"),
-        told("time", f"within {show_duration(check.limit)}", f"{seconds:.3f} s", None),
+        told("time", f"within {limit}", f"{seconds:.3f} s", "too slow" if late else None),
     ]
     reason = f"status {reply.status} after {seconds:.3f} s" + ("" if right else f", expected {check.status}")
+    reason += f"; the limit is {limit}" if late else ""
     if check.contains is not None:
         there = check.contains in reply.text
         found = check.contains if there else reply.text[:_WORDS]

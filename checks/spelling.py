@@ -24,11 +24,11 @@ def respelled(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
         return [respelled(one) for one in value]
     if not isinstance(value, str):
         return value
-    while (begun := _PUSHED.search(value)) is not None:
+    at = 0
+    while (begun := _PUSHED.search(value, at)) is not None:
         pushed = _pushed_down(value, begun.start())
-        if pushed is None:
-            return value
-        value = pushed
+        # One without a cast stays, and so does each that was pushed down: `(ARRAY[…])` of an ANY. Others may follow.
+        value, at = (value, begun.end()) if pushed is None else (pushed, begun.start())
     return value
 
 

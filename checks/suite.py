@@ -1,4 +1,7 @@
-"""All checks of a plan, put to one copy: the round that a drill runs after the restore and after every outage."""
+"""All checks of a plan, put to one copy: the round that a drill runs after the restore and after every outage.
+
+Programs may write to the copy, so they have a round of their own, after everything that is compared or cloned.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from checks.measure import Scope, Wish, measure
 from checks.row_counts import compare_row_counts, emptied
 from checks.sequences import compare_sequences
 from checks.sharing import Advance
-from checks.smoke import smoke_questions
+from checks.smoke import program_questions, smoke_questions
 from checks.structure import compare_structure
 from checks.tables import compare_tables
 from checks.totals import compare_totals
@@ -47,7 +50,7 @@ class Subject:
     """When the drill was opened, which fixes the end of every period."""
     jobs: int = 1
     probe: Probe | None = None
-    """Runs programs against it; None where no program may be run."""
+    """Runs programs against it; None where nobody tries to work with it."""
     owners: bool = True
     """Whether owners and grants were restored."""
     physical: bool = False
@@ -61,7 +64,7 @@ class Subject:
 def run_checks(
     wish: Checks, expected: Expectations, subject: Subject, folder: Path, advance: Advance
 ) -> Iterator[CheckResult]:
-    """One result after the other; the CSVs go to `folder`.
+    """One result after the other, but for programs; the CSVs go to `folder`.
 
     Raises:
         CheckError: the copy's catalogue cannot be read.
@@ -71,6 +74,12 @@ def run_checks(
     actual = measure(subject.open_session, Wish.of(wish, subject.opened), scope, subject.log, advance)
     round_ = _Round(wish, expected, actual, subject)
     for question in round_.questions(advance):
+        yield answer(question, folder)
+
+
+def try_programs(wish: Checks, probe: Probe, folder: Path) -> Iterator[CheckResult]:
+    """The round of the programs, which may write to the copy: the last one. One result after the other."""
+    for question in program_questions(wish.smoke, probe):
         yield answer(question, folder)
 
 
@@ -84,7 +93,7 @@ class _Round:
     subject: Subject
 
     def questions(self, advance: Advance) -> Iterator[Question]:
-        """In the order of the report: what is compared first, programs that may write last."""
+        """In the order of the report: what is compared first, whether people could work with it last."""
         wish, before, subject = self.wish, self.expected.measures, self.subject
         yield from self._of_tables()
         if wish.sequences:
@@ -108,7 +117,7 @@ class _Round:
             only=subject.only,
         )
         if wish.smoke and subject.probe is not None:
-            yield from smoke_questions(wish.smoke, subject.open_session, subject.probe, subject.log, lost)
+            yield from smoke_questions(wish.smoke, subject.open_session, subject.log, lost)
 
     def _of_tables(self) -> Iterator[Question]:
         wish, before, after = self.wish, self.expected.measures, self.actual

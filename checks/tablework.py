@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from types import MappingProxyType
 
 import psycopg
@@ -35,6 +35,8 @@ _MOST_PIECES = 256
 _BYTES_IN_BUCKET = 4096 * 100
 _LARGE = 64 * 2**20
 """Bytes from which on a table gets settings of its own."""
+_FOR_LARGE = "SELECT set_config('enable_sort', 'off', true), set_config('max_parallel_workers_per_gather', %s, true)"
+"""No sorting where a hash table of a few thousand does, and workers; until the transaction is rolled back."""
 
 
 def cut_in_pieces(size: int) -> list[Piece]:
@@ -75,6 +77,8 @@ class TableWork:
         self.uncounted = ""
         """Why there is not even a count."""
         self.unsummed = ""
+        self.overdue = ""
+        """Why nothing more is asked of it: a statement was stopped, such as at its time limit."""
         self.rewritten = False
         """Since the snapshot."""
         self._lock = threading.Lock()
@@ -87,6 +91,8 @@ class TableWork:
 
     def totals(self) -> list[Total]:
         """The totals that were folded in and answered."""
+        if self.overdue:
+            return [unmeasured(check, f"{check.name}: {self.overdue}") for check in self.sums]
         if self.unsummed:
             return []
         if self.rewritten:
@@ -96,6 +102,11 @@ class TableWork:
     def told(self) -> str:
         """How far it is."""
         return f"{self.shown}: {self._found.rows:,} rows"
+
+    @property
+    def large(self) -> bool:
+        """Whether it is worth workers."""
+        return self.size >= _LARGE
 
     @property
     def expected_buckets(self) -> int:
@@ -112,32 +123,38 @@ class TableWork:
         """The work on one piece."""
 
         def scan(connection: psycopg.Connection) -> None:
-            with _settings(connection, self.size, self.workers):
-                if self.sums and not self.unsummed and not (self.error and self._asked):
-                    try:
-                        self._read(connection, log, piece, self.sums)
-                    except CheckError as error:
-                        self.unsummed = error.message
-                    else:
-                        return
-                if not self.error:
-                    try:
-                        self._read(connection, log, piece, ())
-                    except CheckError as error:
-                        self.error = error.message
-                    else:
-                        return
-                if not self.uncounted:
-                    try:
-                        self._read(connection, log, piece, ())
-                    except CheckError as error:
-                        self.uncounted = error.message
+            while (sums := self._next_question()) is not None:
+                try:
+                    self._read(connection, log, piece, sums)
+                except CheckError as error:
+                    self._refused(error, sums)
+                else:
+                    return
 
         return scan
+
+    def _next_question(self) -> Sequence[TotalCheck] | None:
+        """The totals to be answered with the next scan; None where nothing more is asked of this table."""
+        if self.uncounted:
+            return None
+        return () if self.unsummed or (self.error and self._asked) else self.sums
+
+    def _refused(self, error: CheckError, sums: Sequence[TotalCheck]) -> None:
+        """After a scan with totals one without, after that the rows alone."""
+        if sums:
+            self.unsummed = error.message
+        elif self.error:
+            self.uncounted = error.message
+        else:
+            self.error = error.message
+            if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                self.overdue = self.uncounted = error.message  # to ask for less would read as much
 
     def _read(self, connection: psycopg.Connection, log: Log, piece: Piece, sums: Sequence[TotalCheck]) -> None:
         found, told = Portion(self.scan, sums), f"{'rows' if self.error else 'content'} of {self.shown}"
         with connection.transaction(force_rollback=True):
+            if self.large:
+                connection.execute(_FOR_LARGE, (str(self.workers),))
             with ExitStack() as guarded:
                 for check in sums:
                     guarded.enter_context(reading_no_foreign_table(connection, log, check.name, total_statement(check)))
@@ -184,16 +201,3 @@ def _digest(parts: Sequence[tuple[str, int, int | str]], scan: Scan) -> str:
         lines = "".join(f"{name} {rows} {digest}\n" for name, rows, digest in parts)
         return hashlib.sha256(lines.encode()).hexdigest()
     return str(sum(int(digest) for _, _, digest in parts))
-
-
-@contextmanager
-def _settings(connection: psycopg.Connection, size: int, workers: int) -> Iterator[None]:
-    """For the scan of a large table: workers, and no sorting where a hash table of a few thousand does."""
-    if size < _LARGE:
-        yield
-        return
-    choose = "SELECT set_config('enable_sort', %s, false), set_config('max_parallel_workers_per_gather', %s, false)"
-    connection.execute(choose, ("off", str(workers)))
-    yield
-    if not connection.closed:
-        connection.execute(choose, ("on", "0"))

@@ -40,13 +40,14 @@ def compare_totals(expected: Total, actual: Total, seconds: float, check: TotalC
         expected: as measured in the source's snapshot.
         actual: as measured in the copy.
         seconds: spent on measuring it there.
-        check: what the plan says, for its tolerance and its sign convention; None has neither.
+        check: what the plan says, for its tolerance and its sign convention; None has neither. The tolerance of a
+            total with a control is for that control: source against copy is exact there.
 
     Raises:
         CheckError: one side could not be measured, or was measured by other groups or over another period.
     """
     refuse_unlike(expected, actual)
-    tolerance = check.tolerance if check else None
+    tolerance = check.tolerance if check and check.control is None else None
     # The plan's labels come in at the end only: one of them may read like a column of ours.
     keys = [f"key {number}" for number in range(max(len(expected.by), 1))]
     joined = join(_side(expected, EXPECTED, keys), _side(actual, ACTUAL, keys), keys)

@@ -24,7 +24,8 @@ CHECKS = (
     (
         "content", "snapshot", "every column of every row, and every large object, is as in the snapshot, by a digest"
         " that the server makes while it reads",
-        "a forger with the digests in hand, unless the plan says `digest: sha256`; rows of foreign tables, which no"
+        "a forger with the digests in hand, unless the plan says `digest: sha256`; rows of materialized"
+        " views, which a restore computes anew; rows of foreign tables, which no"
         " backup holds",
     ),
     (
@@ -83,8 +84,11 @@ plants damages in the clone, one at a time, each in a transaction that is rolled
 check that claims it, run by the same code with the same expectations, as far as it looks at the damaged place;
 beforehand the same question is put to the undamaged clone, which has to pass. One damage that is not caught makes the
 drill UNKNOWN at best. So does a control that caught nothing for row counts, content or structure, where the plan asks
-for them. Damages for which a database has no place are named in the record. `negative_control:` in the [plan](plan.md)
-chooses the damages, or turns it off.
+for them, or for its totals, ledger or invariants, unless `negative_control:` names none of their damages. Each of the
+first five totals, rules and invariants is put to the test by itself; a total over a view or a join by rows of the
+tables below it. An invariant has to FAIL, or to say that its tables were emptied: a statement that crashed caught
+nothing. Damages for which a database has no place, and checks for which no damage was chosen, are named in the record.
+`negative_control:` in the [plan](plan.md) chooses the damages, or turns it off.
 
 ## The corpus
 

@@ -6,13 +6,11 @@ Guarantees that a password is never part of what is shown, and reaches a program
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import psycopg
-from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
 from drills.errors import ConnectError, PlanError
@@ -53,14 +51,6 @@ _HARMLESS = frozenset(
 )
 """Settings that an address may carry: how fast a session works, and as whom. The tools get `options` as they stand, so
 one like zero_damaged_pages or session_replication_role would make a broken copy look sound."""
-
-# Of libpq's parameters with a variable, those that neither have a default compiled in nor take an empty value.
-_DEFAULTS = {
-    "sslcertmode": "allow",
-    "min_protocol_version": "3.0",
-    "max_protocol_version": "3.0",
-    "require_auth": "none,password,md5,gss,sspi,scram-sha-256",
-}
 
 
 @dataclass(frozen=True)
@@ -138,28 +128,6 @@ def _settings(options: str) -> Iterator[str]:
             yield match[1].strip().lower().replace("-", "_")
         elif whole.startswith("-"):
             yield whole
-
-
-def instead_of_environment() -> dict[str, str]:
-    """A value for every parameter that libpq would take from the environment of this process.
-
-    A PGHOSTADDR in there would lead our sessions to another server than the plan names, and the tools, which do not
-    get it, to the right one. The variables stay, since a plan may refer to them (`env:PGPASSWORD`).
-
-    Raises:
-        ConnectError: PGSERVICE is set; nothing can be said instead of it.
-    """
-    if os.environ.get("PGSERVICE"):
-        raise ConnectError(
-            "PGSERVICE is set, and would change where sessions go",
-            hint="unset it; a drill takes its addresses from the plan alone",
-        )
-    told = {option.keyword.decode(): option for option in pq.Conninfo.get_defaults() if option.envvar}
-    return {
-        name: (option.compiled or b"").decode() or _DEFAULTS.get(name, "")
-        for name, option in told.items()
-        if (option.envvar or b"").decode() in os.environ and name not in {"service", "connect_timeout"}
-    }
 
 
 def connect_error(address: Address, error: psycopg.Error) -> ConnectError:

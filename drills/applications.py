@@ -1,21 +1,25 @@
 """Programs that a plan names, run against the copy: its commands, and the application itself.
 
 Guarantees that they find the copy by environment and nobody finds a password in their arguments; that nothing of them
-is left when they are done with, be it that they ignore SIGTERM or let go of their children; and that what they said is
-kept, redacted. They run as the account of the drill: a plan is reviewed like any other code.
+is left when they are done with, be it that they ignore SIGTERM, let go of their children or clear their environment;
+and that what they said is kept, redacted: a bundle never holds what nobody could mask any more. After a drill that was
+itself killed, only those are found whose environment can be read and still holds the mark. They run as the account of
+the drill: a plan is reviewed like any other code.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -28,12 +32,17 @@ from drills.addresses import Address
 from drills.errors import CheckError, ToolError
 from drills.places import free_port
 from drills.probes import NoReply, Ran, Reply
-from drills.processes import has_ended, plain_environment, redact_log, spawn, stop_process
+from drills.processes import has_ended, plain_environment, spawn, stop_process
 from drills.records import file_name
 from drills.secrets import VAULT
 
 _MARK = "DRILLBOOK_PROBE"
 """A variable that whatever a program starts inherits: by it those are found who left their parent."""
+_UNMASKED = ".unmasked"
+"""What the name of a log ends with while its program runs."""
+_LEFT_OUT = "[left out: the drill was killed while this program ran, and nobody can mask the secrets in what it said]\n"
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _BODY = 1_000_000
 _ATTEMPTS = 5
 _DEATH_DEADLINE = 10.0
@@ -82,10 +91,11 @@ class Applications:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = kind(str(parts.hostname), parts.port, timeout=limit)
+        until = time.monotonic() + limit
         late = NoReply(f"no whole answer within {limit:.1f} s")
         try:
             connection.connect()
-            with _cut_off(connection.sock, limit) as cut:
+            with _cut_off(connection.sock, max(until - time.monotonic(), 0)) as cut:
                 connection.request("GET", target, headers={"User-Agent": "drillbook", "Connection": "close"})
                 response = connection.getresponse()
                 body = response.read(_BODY)
@@ -106,16 +116,20 @@ class Applications:
         program = self._find(arguments[0], environment.get("PATH", os.defpath))
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"smoke-{file_name(name)}.log"
-        before = log.stat().st_size if log.exists() else 0
-        process = spawn([program, *arguments[1:]], environment=environment, log=log, directory=self.directory)
-        try:
-            yield _Running(process, log, before, port)
-        finally:
+        unmasked, before = log.with_name(log.name + _UNMASKED), log.stat().st_size if log.exists() else 0
+        with _adopting() as end_adopted:
             try:
-                stop_process(process)
-                _end_marked(mark)
+                process = spawn(
+                    [program, *arguments[1:]], environment=environment, log=unmasked, directory=self.directory
+                )
+                try:
+                    yield _Running(process, unmasked, log, before, port)
+                finally:
+                    stop_process(process)
+                    _end_marked(mark)
+                    end_adopted()
             finally:
-                redact_log(log, before)
+                _keep_masked(unmasked, log)
 
     def _find(self, program: str, path: str) -> str:
         """The program's path: by PATH, or where it has a slash by the directory that it runs in."""
@@ -136,7 +150,10 @@ class _Running:
     """A program at work, as `drills.probes.Served`."""
 
     process: subprocess.Popen[bytes]
+    unmasked: Path
+    """What it says, for as long as it runs."""
     log: Path
+    """What it and those before it have said, masked."""
     begin: int
     """Where in the log its own words begin."""
     port: int
@@ -152,7 +169,9 @@ class _Running:
 
     def said(self) -> str:
         """What it has said so far, redacted."""
-        return VAULT.redact(self.log.read_bytes()[self.begin :].decode("utf-8", "replace"))
+        running = self.unmasked.exists()
+        said = self.unmasked.read_bytes() if running else self.log.read_bytes()[self.begin :]
+        return VAULT.redact(said.decode("utf-8", "replace"))
 
 
 def database_url(address: Address) -> str:
@@ -172,8 +191,30 @@ def database_url(address: Address) -> str:
     return told + (f"?{urlencode(parts, quote_via=quote)}" if parts else "")
 
 
+def leave_out_unmasked(logs: Path) -> None:
+    """For whoever closes a killed drill: a sentence for what its last program said, before the bundle is made.
+
+    The password of a cluster that the drill made itself was known to the drill alone.
+    """
+    for unmasked in logs.glob(f"smoke-*.log{_UNMASKED}"):
+        with unmasked.with_name(unmasked.name.removesuffix(_UNMASKED)).open("a") as log:
+            log.write(_LEFT_OUT)
+        unmasked.unlink()
+
+
+def _keep_masked(unmasked: Path, log: Path) -> None:
+    """What a program said, masked, at the end of its log; where it was not started there is nothing to keep."""
+    if unmasked.exists():
+        said = VAULT.redact(unmasked.read_bytes().decode("utf-8", "replace"))
+        with log.open("a", encoding="utf-8") as kept:
+            kept.write(said)
+        unmasked.unlink()
+
+
 def end_applications(drill: str) -> None:
     """End every program that this drill ran against its copy: for whoever sweeps after it was killed.
+
+    Found by their environment; one that has cleared it, or may not be looked at, is not.
 
     Raises:
         ToolError: one of them cannot be killed.
@@ -181,10 +222,46 @@ def end_applications(drill: str) -> None:
     _end_marked(f"{drill}/")
 
 
+@contextmanager
+def _adopting() -> Iterator[Callable[[], None]]:
+    """While this lasts, whoever loses its parent below this process becomes its child (prctl(2)).
+
+    Gives what ends those that it has adopted: all its children that it did not have before. So nothing else may be
+    started meanwhile, and nothing else of the drill is at work in the round of the programs.
+    """
+    before = {*psutil.Process().children()}
+    was = ctypes.c_int(0)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield lambda: _end_all(lambda: _adopted(before))
+    finally:
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, was.value, 0, 0, 0)
+
+
+def _adopted(before: set[psutil.Process]) -> list[psutil.Process]:
+    """The children that were not there before, and theirs."""
+    found = [child for child in psutil.Process().children() if child not in before]
+    for child in tuple(found):
+        with contextlib.suppress(psutil.Error):
+            found += child.children(recursive=True)
+    return found
+
+
 def _end_marked(mark: str) -> None:
-    """SIGKILL to everything whose environment says this mark, until there is nothing."""
+    _end_all(lambda: [process for process in psutil.process_iter() if _marked(process, mark)])
+
+
+def _end_all(find: Callable[[], list[psutil.Process]]) -> None:
+    """SIGKILL to everything that is found, until there is nothing.
+
+    Raises:
+        ToolError: one of them cannot be killed.
+    """
     for _ in range(_ATTEMPTS):
-        left = [process for process in psutil.process_iter() if _marked(process, mark)]
+        left = find()
         if not left:
             return
         for process in left:

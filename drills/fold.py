@@ -40,6 +40,10 @@ _NAMED_CHECKS = ("totals", "ledger", "invariants", "smoke")
 """The keys of a plan whose checks have names of their own."""
 AFTER_RESTORE = "after restore"
 """The name of the first round of checks."""
+BY_PROGRAMS = "by programs"
+"""The name of the last round, in which programs may write to the copy."""
+_PROGRAMS = {"command", "http"}
+"""The kinds of smoke checks that are asked in that round, and in no other."""
 
 
 def after_outage(name: str) -> str:
@@ -368,13 +372,8 @@ def _skipped(plan: dict[str, object], folding: _Folding) -> list[str]:
     done = {outage.name for outage in folding.outages}
     skipped = [f"the outage {name}" for name in outages if name not in done]
     for name in (AFTER_RESTORE, *(after_outage(outage) for outage in outages)):
-        answered = {result.name for result in folding.checks.get(name, [])}
-        missing = [check for check in _planned_checks(plan) if check not in answered]
-        if name not in folding.rounds and len(missing) == len(_planned_checks(plan)):
-            skipped.append(f"the checks {name}")
-        else:
-            skipped += [f"the check {check}, {name}" for check in missing]
-            skipped += [f"the end of the checks {name}"] if name not in folding.rounds else []
+        skipped += _missing(name, _planned_checks(plan), folding)
+    skipped += _missing(BY_PROGRAMS, _planned_programs(plan), folding) if _planned_programs(plan) else []
     # A journal from before there was one has no such key, and nobody asked.
     control = plan.get(NEGATIVE_CONTROL.replace(" ", "_"))
     proven = any(result.name == NEGATIVE_CONTROL for result in folding.checks.get(NEGATIVE_CONTROL, []))
@@ -383,11 +382,30 @@ def _skipped(plan: dict[str, object], folding: _Folding) -> list[str]:
     return skipped
 
 
+def _missing(name: str, planned: list[str], folding: _Folding) -> list[str]:
+    """What a round did not answer."""
+    answered = {result.name for result in folding.checks.get(name, [])}
+    missing = [check for check in planned if check not in answered]
+    if name not in folding.rounds and len(missing) == len(planned):
+        return [f"the checks {name}"]
+    unended = [f"the end of the checks {name}"] if name not in folding.rounds else []
+    return [*(f"the check {check}, {name}" for check in missing), *unended]
+
+
+def _planned_programs(plan: dict[str, object]) -> list[str]:
+    """Names of the checks that the last round has to answer."""
+    checks = plan.get("checks")
+    smoke = (checks.get("smoke") or []) if isinstance(checks, dict) else []
+    return [check["name"] for check in smoke if check.get("kind") in _PROGRAMS]
+
+
 def _planned_checks(plan: dict[str, object]) -> list[str]:
-    """Names of the checks that every round has to answer."""
+    """Names of the checks that every round has to answer, but the one of the programs."""
     checks = plan.get("checks")
     checks = checks if isinstance(checks, dict) else {}
-    named = [check["name"] for kind in _NAMED_CHECKS for check in checks.get(kind) or []]
+    asked = [check for kind in _NAMED_CHECKS for check in checks.get(kind) or []]
+    programs = _planned_programs(plan)
+    named = [check["name"] for check in asked if check["name"] not in programs]
     named += [f"{total['name']} {CONTROL_SUFFIX}" for total in checks.get("totals") or [] if total.get("control")]
     counts = ["row counts"] if checks.get("row_counts", True) else []
     # A journal from before there were these checks has no such key, and nobody asked.

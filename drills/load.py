@@ -22,8 +22,9 @@ SELECT count(*) FILTER (WHERE state = 'active' AND application_name !~ '^drillbo
 """
 _LAG = """
 SELECT coalesce(max(extract(epoch FROM replay_lag)), 0)::float8,
-       CASE WHEN pg_is_in_recovery() AND pg_last_wal_receive_lsn() <> pg_last_wal_replay_lsn()
-            THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8
+       CASE WHEN NOT pg_is_in_recovery() OR pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+            ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 'infinity')
+       END::float8
   FROM pg_stat_replication
 """
 _EVERY = 2.0
@@ -76,7 +77,7 @@ class LoadWatch:
         most = self._wish.max_active
         if most is not None and active > most:
             return f"{active} active sessions, at most {most} wanted"
-        behind, limit = max(lag, own or 0.0), self._wish.max_lag
+        behind, limit = max(lag, own), self._wish.max_lag
         if limit is not None and behind > limit.total_seconds():
             return f"replication is {behind:.0f} s behind, at most {limit.total_seconds():g} s wanted"
         return ""

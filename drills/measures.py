@@ -90,6 +90,8 @@ class Total(Model):
     """Why it could not be measured; then there are no rows."""
 
 
+LARGE_OBJECTS = "large objects"
+"""How the large objects are called, which are measured like a table."""
 NEGATIVE_CONTROL = "negative control"
 """What the check is called that puts the others to the test, its round, and its stage."""
 CONTROL_SUFFIX = "(control)"
@@ -143,8 +145,6 @@ class SequenceState(Model):
     """The same afterwards; where it was read once, equal to `low`."""
     increment: Exact
     cycle: bool = False
-    owned_by: str | None = None
-    """The column that it belongs to: with that one it is dropped."""
     feeds: tuple[tuple[str, str, str], ...] = ()
     """Schema, table and column of what takes its values: its owner, identity columns, defaults."""
     error: str = ""

@@ -56,7 +56,18 @@ class Content(Section):
         "too, reads every table in one piece, and takes about three times as long.",
         examples=["sha256"],
     )
-    leave_out: tuple[LeftOut, ...] = Field((), description="Tables that are not compared, each with its reason.")
+    leave_out: tuple[LeftOut, ...] = Field(
+        (),
+        description="Tables whose content is not compared, each with its reason; their rows are counted all the same. "
+        "`large objects` stands for these.",
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        refuse_twice(
+            "a table", [(one.table, ("leave_out", index, "table")) for index, one in enumerate(self.leave_out)]
+        )
+        return self
 
 
 class Checks(Section):

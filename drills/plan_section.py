@@ -1,7 +1,8 @@
 """What the parts of a plan are made from: a section, and the errors that know their place.
 
-Guarantees that an error which a section raises itself is shown with the line it is about, and that no error repeats a
-value, since one of them may be a misplaced secret.
+Guarantees that an error which a section raises itself is shown with the line it is about, and that none of pydantic's
+own errors repeats a value, since one of them may be a misplaced secret. What a section says itself may repeat a value
+where no secret belongs, such as a name, a number or a pattern.
 """
 
 from __future__ import annotations

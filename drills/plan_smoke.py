@@ -83,7 +83,8 @@ class SmokeCommand(Section):
         min_length=1,
         description="The program and its arguments; no shell reads them. It runs where the drill was started, as "
         "the account that runs the drill, and finds the copy in PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSWORD and "
-        "DATABASE_URL. It may write there, also where the checks may not: what it leaves is what later rounds find. "
+        "DATABASE_URL. It may write there, also where the checks may not; so programs are run once, at the end of the "
+        "drill: after the last outage, and after everything that is compared with the snapshot. "
         "It has to end with exit code 0.",
         examples=[["/srv/ledger/bin/selftest", "--read-only"]],
     )
@@ -118,14 +119,14 @@ class SmokeHttp(Section):
     kind: Literal["http"] = Field(description="The kind of smoke check.", examples=["http"])
     name: Title = Field(description="What the check is called in the report.", examples=["shop front page"])
     start: tuple[Text, ...] = Field(
-        (),
-        description="The application and its arguments; no shell reads them. It gets what a `command` gets, and a free "
-        "port of 127.0.0.1 in PORT. It stays in the foreground, and is stopped after the answer with all that it "
-        "started. Without it, something that runs already is asked.",
+        min_length=1,
+        description="The application and its arguments; no shell reads them. It gets what a `command` gets, is run "
+        "when a `command` is run, and finds a free port of 127.0.0.1 in PORT. It stays in the foreground, and is "
+        "stopped after the answer with all that it started. A server that runs already says nothing of the copy.",
         examples=[["/srv/shop/bin/serve", "--workers", "1"]],
     )
     url: Text = Field(
-        description="What to GET: http or https, with `{port}` where the application's port goes. Redirects are an "
+        description="What to GET: http or https, with `{port}` for the application's port. Redirects are an "
         "answer like any other, and are not followed.",
         examples=["http://127.0.0.1:{port}/health"],
     )
@@ -140,12 +141,17 @@ class SmokeHttp(Section):
         examples=["2min"],
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _asks_the_copy(cls, given: object) -> object:
+        if isinstance(given, dict) and not given.get("start"):
+            raise fault("missing: a server that the drill does not start on the copy says nothing of it", "start")
+        return given
+
     @model_validator(mode="after")
     def _url_leads_there(self) -> Self:
-        if self.start and PORT not in self.url:
+        if PORT not in self.url:
             raise fault(f"the application is given its port: expected {PORT} in the URL", "url")
-        if not self.start and PORT in self.url:
-            raise fault(f"{PORT} is the port of an application that `start` starts", "url")
         try:
             parts = urlsplit(self.url.replace(PORT, "1"))
             usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

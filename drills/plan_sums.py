@@ -1,7 +1,7 @@
 """What every sum of a plan is made of: its amounts and groups, its signs, its period, and how far it may be off.
 
-Owns the models and every rule between their keys. Refuses a tolerance without its reason, a side that is both debit and
-credit or neither, and a period whose end is not one instant.
+Owns the models and every rule between their keys. Refuses a tolerance without its reason or of a whole sum, a side
+that is both debit and credit or neither, and a period whose end is not one instant.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ _ALLOWANCE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)(%?)", re.ASCII)
 _PERIOD = re.compile(r"end of previous (day|month|quarter|year)")
 _QUARTER = 3
 """Months."""
+_WHOLE = 100
+"""Percent."""
 
 
 def _allowance(value: str) -> str:
     found = _ALLOWANCE.fullmatch(value)
     if found is None or not Decimal(found[1]):
         raise ValueError("expected an amount above 0 such as 0.05, or a percentage such as 0.01%")
+    if found[2] and Decimal(found[1]) >= _WHOLE:
+        raise ValueError(f"expected less than 100%, got {value}: the whole sum could be lost and pass")
     return value
 
 
@@ -59,7 +63,8 @@ class Tolerance(Section):
     """How far a sum may be off and still pass, and why. Rows and groups have no tolerance."""
 
     within: Annotated[Value, AfterValidator(_allowance)] = Field(
-        description="The largest difference that passes: an amount, or a percentage of each expected sum.",
+        description="The largest difference that passes: an amount, or a percentage of each expected sum, less than "
+        "100%. Where the total has a `control`, the expected sum is the control's.",
         examples=["0.01%"],
     )
     justification: Text = Field(

@@ -28,7 +28,11 @@ class _Named(Section):
 class TotalCheck(Sum, _Named):
     """A sum of money, by groups, that must come back to the last digit."""
 
-    tolerance: Tolerance | None = Field(None, description="How far a sum may be off; not at all unless given.")
+    tolerance: Tolerance | None = Field(
+        None,
+        description="How far a sum may be off; not at all unless given. Where the total has a `control`, it counts for "
+        "source and copy against that control only: source against copy is exact then.",
+    )
     control: Control | None = Field(None, description="What another system says of the same total.")
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -227,7 +228,12 @@ def redact_log(log: Path, start: int) -> str:
 
 
 def last_words(text: str) -> str:
-    """The last line that says something."""
+    """The last line that says what is wrong.
+
+    A server that is going down tells everybody who knocks that it does ("the database system is in recovery mode");
+    what it went down of was said before.
+    """
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    marked = [line for line in lines if "FATAL" in line or "ERROR" in line or "error:" in line]
-    return (marked or lines or ["it said nothing"])[-1].strip()
+    marked = [line for line in lines if re.search("PANIC|FATAL|ERROR|error:", line)]
+    causes = [line for line in marked if "the database system is" not in line]
+    return (causes or marked or lines or ["it said nothing"])[-1].strip()

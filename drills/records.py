@@ -184,6 +184,11 @@ class Surroundings(Model):
     encoding: str
     collate: str
     ctype: str
+    provider: str = "c"
+    """As pg_database.datlocprovider says: b is builtin, c is libc, i is ICU."""
+    locale: str = ""
+    """The provider's own; libc has none besides `collate` and `ctype`."""
+    icu_rules: str = ""
 
 
 class Backup(Model):

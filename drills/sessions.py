@@ -20,8 +20,9 @@ from enum import Enum
 import psycopg
 from psycopg import sql
 
-from drills.addresses import Address, connect_error, instead_of_environment
+from drills.addresses import Address, connect_error
 from drills.errors import ConnectError
+from drills.libpq import instead_of_environment
 from drills.records import Server, Snapshot
 
 CONNECT_TIMEOUT = 10
@@ -67,6 +68,8 @@ class Limits:
 
     statement: timedelta
     lock: timedelta
+    pause: timedelta = timedelta(0)
+    """How much longer than a statement a session may rest between two of them."""
 
 
 STAGING_LIMITS = Limits(timedelta(hours=8), timedelta(seconds=30))
@@ -100,7 +103,7 @@ def connect(address: Address, *, name: str, access: Access, limits: Limits) -> p
         "default_transaction_read_only": access.value,
         "statement_timeout": _milliseconds(limits.statement),
         "lock_timeout": _milliseconds(limits.lock),
-        "idle_in_transaction_session_timeout": _milliseconds(limits.statement),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.statement + limits.pause),
     }
     wanted = {"connect_timeout": str(CONNECT_TIMEOUT), **address.parts, "application_name": name[:63]}
     try:

@@ -39,6 +39,19 @@ _NAME_LENGTH = 63
 """PostgreSQL cuts longer names."""
 _STRATEGY_SINCE = 150000
 """The version that can be told how to copy a database; those before it copy files anyway."""
+_PROVIDERS = {"b": "builtin", "c": "libc", "i": "icu"}
+"""As pg_database.datlocprovider writes them, and as CREATE DATABASE does."""
+_PROVIDER_SINCE = 150000
+"""The version that can be told who provides a locale; before it, libc does."""
+_LOCALE = """
+SELECT pg_encoding_to_char(d.encoding), d.datcollate::text, d.datctype::text,
+       coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', ''),
+       coalesce(to_jsonb(d) ->> 'daticurules', '')
+  FROM pg_database d
+ WHERE d.datname = current_database()
+"""
+"""By way of JSON, which has NULL for a column that this version lacks: daticulocale became datlocale in 17."""
 _SIZE_EVERY = 1.0
 """Seconds between two looks at the size of a copy."""
 
@@ -49,11 +62,8 @@ def look_at_surroundings(connection: psycopg.Connection) -> Surroundings:
         "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
     ).fetchall()
     spaces = connection.execute("SELECT spcname::text FROM pg_tablespace WHERE spcname !~ '^pg_' ORDER BY 1").fetchall()
-    row = connection.execute(
-        "SELECT pg_encoding_to_char(encoding), datcollate::text, datctype::text"
-        " FROM pg_database WHERE datname = current_database()"
-    ).fetchone()
-    encoding, collate, ctype = row or ("UTF8", "C", "C")
+    row = connection.execute(_LOCALE).fetchone()
+    encoding, collate, ctype, provider, locale, rules = row or ("UTF8", "C", "C", "c", "", "")
     return Surroundings(
         roles=tuple(name for name, _ in roles),
         superusers=tuple(name for name, able in roles if able),
@@ -61,6 +71,9 @@ def look_at_surroundings(connection: psycopg.Connection) -> Surroundings:
         encoding=encoding,
         collate=collate,
         ctype=ctype,
+        provider=provider,
+        locale=locale,
+        icu_rules=rules,
     )
 
 
@@ -125,6 +138,7 @@ def make_database(
     The address that is returned leads to that very host.
 
     Raises:
+        ClusterError: the source's locale cannot be told to it.
         GuardError: this is production, another version, or another server than the guard saw.
     """
     with session(staging, name=name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
@@ -136,14 +150,26 @@ def make_database(
                 f" {seen.system_identifier}, got {there.system_identifier}",
                 hint="a failover or a change of DNS happened meanwhile; run the drill again",
             )
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
-                sql.Identifier(database), around.encoding, around.collate, around.ctype
-            )
-        )
+        connection.execute(_make_statement(database, around, connection.info.server_version))
         info = connection.info
         reached = {"host": info.host, "port": str(info.port)} | ({"hostaddr": info.hostaddr} if info.hostaddr else {})
     return Address({**staging.parts, **reached, "dbname": database}, staging.password)
+
+
+def _make_statement(database: str, around: Surroundings, version: int) -> sql.Composed:
+    """A database with the source's locale, told in full: what is not told comes from the staging server's template."""
+    told = {"ENCODING": around.encoding, "LC_COLLATE": around.collate, "LC_CTYPE": around.ctype}
+    if version >= _PROVIDER_SINCE:
+        provider = _PROVIDERS.get(around.provider)
+        if provider is None:
+            raise ClusterError(f"the source's locale has a provider that is not known: {around.provider!r}")
+        told["LOCALE_PROVIDER"] = provider
+        if provider != "libc":
+            told[f"{provider.upper()}_LOCALE"] = around.locale
+        if around.icu_rules:
+            told["ICU_RULES"] = around.icu_rules
+    words = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(database))]
+    return sql.SQL(" ").join([*words, *(sql.SQL(f"{word} {{}}").format(value) for word, value in told.items())])
 
 
 @contextmanager

@@ -55,6 +55,7 @@ class Display:
     def stage(self, name: str) -> None:
         """A stage begins."""
         self._begun = time.monotonic()
+        self._pace = None
         self._task = self._live.add_task(name, total=None, told="")
 
     def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:

@@ -1,7 +1,8 @@
 """The stage that proves the checks: a scratch clone of the copy is damaged on purpose, and the checks must see it.
 
 What becomes of it is a check like any other. Guarantees that the copy itself is not touched, that the clone is in the
-journal before it is there, and that a clone which cannot be made is UNKNOWN and ends nothing.
+journal before it is there, that a clone which cannot be made is UNKNOWN and ends nothing, and that one which cannot be
+dropped is UNKNOWN and loses nothing of what was found.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from checks.negative import negative_control, no_control
 from checks.suite import Subject
 from drills import events, guard
 from drills.addresses import Address
-from drills.errors import ClusterError, ConnectError
+from drills.errors import ClusterError, ConnectError, DrillbookError
 from drills.measures import NEGATIVE_CONTROL
 from drills.records import CheckResult, FileRef, Resource, Server, Verdict, file_name
+from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import scratch_database, scratch_name
 from flows.runtime import Drill, given
@@ -35,6 +37,7 @@ def prove_checks(drill: Drill, server: Server, expectations: FileRef) -> None:
         folder = drill.folder / "reconcile" / file_name(NEGATIVE_CONTROL)
         begun, limit = time.monotonic(), drill.plan.negative_control.limit
         scratch, outside = scratch_name(drill.id), _beside_the_copy(drill)
+        result: CheckResult | None = None
         try:
             _refuse_without_room(drill, server, outside)
             resource = _intend(drill, scratch)
@@ -43,8 +46,15 @@ def prove_checks(drill: Drill, server: Server, expectations: FileRef) -> None:
                 result = _control(drill, clone, expectations, left)
             drill.say(events.Destroyed(resource=resource))
         except (ClusterError, ConnectError) as error:
-            result = no_control(error, folder)
+            result = no_control(error, folder) if result is None else _lowered(result, error)
         drill.say(events.Checked(round=NEGATIVE_CONTROL, result=result))
+
+
+def _lowered(result: CheckResult, error: DrillbookError) -> CheckResult:
+    """What was found before the clone could not be dropped stays found, but is no PASS."""
+    told = VAULT.redact(f"{error.message} ({error.hint})" if error.hint else error.message)
+    verdict = Verdict.worst([result.verdict, Verdict.UNKNOWN])
+    return result.model_copy(update={"verdict": verdict, "reason": f"{result.reason}; {told}"})
 
 
 def _beside_the_copy(drill: Drill) -> Address:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from drills import events
 from drills.errors import DrillbookError, JournalError, UnforeseenError
 from drills.fold import AFTER_RESTORE, after_outage
+from drills.plan_smoke import SmokeCommand, SmokeHttp
 from drills.records import Record, Verdict
 from drills.secrets import VAULT
 from flows import stages
@@ -50,14 +51,15 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
     4. checks     what came back is held against what was expected
     5. proof      a scratch clone of the copy is damaged on purpose, which the checks have to see
     6. outages    the copy is broken on purpose and brought back; after each, the checks again
-    7. destroy    whatever the journal says was made
-    8. report     the journal is closed, folded into the record, and filed as a bundle
+    7. programs   those of the plan try to work with the copy, and may write to it: nothing is compared after them
+    8. destroy    whatever the journal says was made
+    9. report     the journal is closed, folded into the record, and filed as a bundle
 
-    A stage that fails ends the stages after it; 7 and 8 always come. The record says what was found.
+    A stage that fails ends the stages after it; 8 and 9 always come. The record says what was found.
 
     Raises:
         EvidenceError: the bundle could not be written.
-        BaseException: what stopped the drill from outside, after 7 and 8.
+        BaseException: what stopped the drill from outside, after 8 and 9.
     """
     stop: BaseException | None = None
     try:
@@ -70,6 +72,8 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
         for outage in drill.plan.outages:
             step(stages.injure, drill, outage)
             step(stages.check, drill, server, expectations, after_outage(outage.name))
+        if any(isinstance(check, SmokeCommand | SmokeHttp) for check in drill.plan.checks.smoke):
+            step(stages.try_out, drill, server)
     except DrillbookError as error:
         _note(drill, error)
     except Exception as error:  # noqa: BLE001 - such as a Prefect server that went away; the drill testifies

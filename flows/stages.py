@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -25,16 +25,16 @@ from checks.expectations import (
 from checks.measure import Scope, Wish, measure
 from checks.sequences import bracket, read_sequences
 from checks.sharing import Advance
-from checks.suite import Subject, run_checks
+from checks.suite import Subject, run_checks, try_programs
 from drills import events, guard
 from drills.addresses import Address, resolve_address
 from drills.applications import Applications
 from drills.clusters import make_cluster
 from drills.errors import GuardError
-from drills.fold import AFTER_RESTORE
+from drills.fold import AFTER_RESTORE, BY_PROGRAMS
 from drills.load import LoadWatch
 from drills.locks import Lock, holder
-from drills.measures import Query
+from drills.measures import Measures, Query
 from drills.outages.base import run_outage
 from drills.outages.process import ServerKilled
 from drills.places import open_place
@@ -131,7 +131,9 @@ def _look_at_room(drill: Drill, server: Server) -> list[Finding]:
 
 
 def _source_limits(drill: Drill) -> Limits:
-    return Limits(drill.plan.source.statement_timeout, drill.plan.source.lock_timeout)
+    """Sessions that measure rest inside their snapshot while production is too busy."""
+    wish = drill.plan.source
+    return Limits(wish.statement_timeout, wish.lock_timeout, wish.load.patience if wish.load else timedelta(0))
 
 
 def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> list[Finding]:
@@ -202,12 +204,14 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
             around, platform = look_at_surroundings(leader), look_at_platform(leader, log)
             with ThreadPoolExecutor(1, thread_name_prefix="expectations") as pool, sessions.cancelled_on_error():
                 wish, scope = Wish.of(drill.plan.checks, drill.opened), Scope(drill.plan.recovery.jobs)
+                # Sequences are outside of every snapshot: what the backup holds lies between two readings.
+                before = read_sequences(leader, log) if wish.sequences else ()
                 between = _between_statements(sessions, watch)
                 measuring = pool.submit(measure, sessions.inside(snapshot.name), wish, scope, log, between)
-                taken = _method(drill).back_up(source, snapshot.name, _workspace(drill, drill.progress.advance))
+                tell = partial(_unless_failed, measuring, drill.progress.advance)
+                taken = _method(drill).back_up(source, snapshot.name, _workspace(drill, tell))
                 measures = measuring.result()
-            # Sequences are outside of every snapshot: what the backup holds lies between two readings.
-            stand = bracket(measures.sequences, read_sequences(leader, log) if wish.sequences else ())
+            stand = bracket(before, read_sequences(leader, log) if wish.sequences else ())
         keep_queries(drill, log.queries)
         controls = [read_control(check, drill.opened) for check in drill.plan.checks.totals if check.control]
         found = measures.model_copy(update={"sequences": stand, "queries": tuple(log.queries)})
@@ -217,6 +221,15 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
         drill.journal.append(events.BackedUp(backup=backup))
         _check_log(drill, taken.log)
     return backup, file
+
+
+def _unless_failed(
+    measuring: Future[Measures], tell: Callable[[int, int | None, str], None], done: int, total: int | None, unit: str
+) -> None:
+    """Progress of the dump, which is not waited for where there will be nothing to compare it with."""
+    if measuring.done():
+        measuring.result()
+    tell(done, total, unit)
 
 
 def _watch_load(drill: Drill, source: Address, held: ExitStack) -> LoadWatch | None:
@@ -348,6 +361,26 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
         keep_queries(drill, log.queries)
         verdict = Verdict.worst(verdicts)
         drill.journal.append(events.RoundEnded(round=name, verdict=verdict))
+    return verdict
+
+
+def try_out(drill: Drill, server: Server) -> Verdict:
+    """The last round: programs work with the copy, and may write to it.
+
+    Raises:
+        DrillbookError: the copy cannot be asked, or is production.
+    """
+    with drill.stage(f"checks {BY_PROGRAMS}", Verdict.UNKNOWN):
+        copy = given(drill.copy)
+        with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+            guard.refuse_if_any([guard.judge_separation(server, describe(connection, copy))])
+        probe = Applications(copy, drill.id, drill.raw, Path.cwd())
+        verdicts = []
+        for result in try_programs(drill.plan.checks, probe, drill.folder / "reconcile" / file_name(BY_PROGRAMS)):
+            drill.journal.append(events.Checked(round=BY_PROGRAMS, result=result))
+            verdicts.append(result.verdict)
+        verdict = Verdict.worst(verdicts)
+        drill.journal.append(events.RoundEnded(round=BY_PROGRAMS, verdict=verdict))
     return verdict
 
 

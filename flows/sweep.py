@@ -19,8 +19,8 @@ from psycopg import sql
 
 from drills import events
 from drills.addresses import resolve_address
-from drills.applications import end_applications
-from drills.errors import ClusterError, DrillbookError, JournalError
+from drills.applications import end_applications, leave_out_unmasked
+from drills.errors import ClusterError, DrillbookError, EvidenceError, JournalError
 from drills.fold import fold, outstanding, verdict_if_closed
 from drills.journal import Journal, read_journal
 from drills.locks import Lock, holder
@@ -40,26 +40,14 @@ _EVIDENCE = ("raw", "reconcile", "expectations.json", "queries.jsonl", "plan.yam
 
 def destroy_all(folder: Path, journal: Journal) -> None:
     """Destroy what the journal says is there, newest first. A failure is kept as a problem and the rest goes on."""
-    broken: JournalError | None = None
     entries = read_journal(folder / JOURNAL).entries
-    first = entries[0].body if entries else None
-    if isinstance(first, events.Opened) and (first.plan.get("checks") or {}).get("smoke"):
-        end_applications(first.drill)
+    broken = _end_applications(entries[0].body, journal) if entries else None
     for resource in outstanding(entries):
         try:
             _refuse_foreign(resource, folder)
             _destroy(resource, folder)
         except (DrillbookError, OSError, psycopg.Error) as error:
-            message = VAULT.redact(
-                error.message if isinstance(error, DrillbookError) else f"{type(error).__name__}: {error}"
-            )
-            hint = (
-                error.hint
-                if isinstance(error, DrillbookError)
-                else f"remove the {resource.kind} {resource.name} by hand, then sweep"
-            )
-            problem = Problem(stage="destroy", verdict=Verdict.UNKNOWN, message=message, hint=VAULT.redact(hint))
-            said: events.Event = events.Failed(problem=problem)
+            said: events.Event = _failed(error, f"remove the {resource.kind} {resource.name} by hand, then sweep")
         else:
             said = events.Destroyed(resource=resource)
         try:
@@ -68,6 +56,28 @@ def destroy_all(folder: Path, journal: Journal) -> None:
             broken = error  # what is left to destroy may be what makes room for the journal
     if broken is not None:
         raise broken
+
+
+def _failed(error: Exception, hint: str) -> events.Failed:
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, DrillbookError):
+        message, hint = error.message, error.hint or hint
+    message, hint = VAULT.redact(message), VAULT.redact(hint)
+    return events.Failed(problem=Problem(stage="destroy", verdict=Verdict.UNKNOWN, message=message, hint=hint))
+
+
+def _end_applications(first: events.Event, journal: Journal) -> JournalError | None:
+    """End what smoke checks left running. One that cannot be ended is a problem, and no reason to leave the rest."""
+    if not isinstance(first, events.Opened) or not (first.plan.get("checks") or {}).get("smoke"):
+        return None
+    try:
+        end_applications(first.drill)
+    except (DrillbookError, OSError) as error:
+        try:
+            journal.append(_failed(error, "a smoke check of this drill has started it; end it by hand"))
+        except JournalError as full:
+            return full
+    return None
 
 
 def _refuse_foreign(resource: Resource, folder: Path) -> None:
@@ -159,6 +169,13 @@ def close(folder: Path, journal: Journal) -> Record:
         journal.append(events.Closed(verdict=verdict, outcome=outcome))
         reading = read_journal(folder / JOURNAL)
     record = fold(reading)
+    try:
+        leave_out_unmasked(folder / "raw")
+    except OSError as error:
+        raise EvidenceError(
+            f"what a program said cannot be left out of the bundle: {error.strerror or error}",
+            hint=f"the evidence is kept in {folder}; mend the cause, then run `drillbook sweep`",
+        ) from error
     bundle, sums = publish(folder, record)
     journal.append(events.Published(bundle=str(bundle), sums_sha256=sums))
     _tidy(folder)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -57,8 +58,8 @@ def render(record: Record) -> str:
         record=record,
         tally=_tally([result.verdict for result in results]),
         by_basis=sorted({result.basis.value for result in results}),
-        kinds={result.kind for result in results},
-        digest=_digest(record),
+        kinds={result.kind for result in results if result.verdict is not Verdict.UNKNOWN},
+        content=_content(record),
         asked=tuple(_asked(record)),
         files=tuple(_files(record)),
         cautions=tuple(_cautions(record)),
@@ -108,10 +109,10 @@ def _asked(record: Record) -> Iterator[Asked]:
         yield Asked(name, sql, tuple(times))
 
 
-def _digest(record: Record) -> str:
-    """How the plan had the contents digested."""
+def _content(record: Record) -> dict[str, Any]:
+    """What the plan says of contents: `digest`, and the tables to `leave_out`."""
     checks = record.plan.get("checks") or {}
-    return str((checks.get("content") or {}).get("digest", ""))
+    return {"digest": "", "leave_out": [], **(checks.get("content") or {})}
 
 
 def _files(record: Record) -> Iterator[FileRef]:

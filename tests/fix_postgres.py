@@ -93,11 +93,11 @@ def run_sql(address: Address, statement: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def new_database(cluster: Cluster, script: str) -> Database:
-    """A database of its own with this in it, and a role that reads all of it."""
+def new_database(cluster: Cluster, script: str, how: str = "") -> Database:
+    """A database of its own with this in it, made like this, and a role that reads all of it."""
     name, password = f"shop_{secrets.token_hex(4)}", f"pw-{secrets.token_hex(8)}"
     reader = f"reader_{name}"
-    run_sql(cluster.address(), f"CREATE DATABASE {name}")
+    run_sql(cluster.address(), f"CREATE DATABASE {name} {how}")
     owner = cluster.address(name)
     run_sql(owner, script)
     with connect(owner, name="test", access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:

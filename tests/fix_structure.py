@@ -65,6 +65,15 @@ CREATE OPERATOR CLASS sales.by_hash FOR TYPE int USING hash AS OPERATOR 1 pg_cat
 CREATE TEXT SEARCH DICTIONARY sales.short (TEMPLATE = simple, stopwords = english);
 CREATE TEXT SEARCH CONFIGURATION sales.plain (COPY = simple);
 ALTER TEXT SEARCH CONFIGURATION sales.plain ALTER MAPPING FOR asciiword WITH sales.short, simple;
+CREATE TEXT SEARCH PARSER sales.words (
+    START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype);
+CREATE TEXT SEARCH TEMPLATE sales.plainly (INIT = dsimple_init, LEXIZE = dsimple_lexize);
+CREATE CONVERSION sales.of_latin FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+CREATE ACCESS METHOD heaped TYPE TABLE HANDLER heap_tableam_handler;
+CREATE TRANSFORM FOR int LANGUAGE sql (
+    FROM SQL WITH FUNCTION prsd_lextype(internal), TO SQL WITH FUNCTION int4recv(internal));
+CREATE FUNCTION sales.fetch() RETURNS text LANGUAGE sql AS $$ SELECT 'known-to-the-vault' || 'at
+password = hush-hush-code ' $$;
 
 CREATE SEQUENCE sales.ticket AS int INCREMENT 5 MINVALUE 5 MAXVALUE 100000 START 10 CACHE 3 CYCLE;
 CREATE TABLE sales.customer (
@@ -79,6 +88,14 @@ CREATE TABLE sales.customer (
 ALTER TABLE sales.customer DROP COLUMN gone, ALTER note SET STORAGE EXTERNAL;
 ALTER TABLE sales.customer ALTER name SET STATISTICS 500, ALTER name SET (n_distinct = -0.5), ADD last bigint;
 ALTER TABLE sales.customer SET (fillfactor = 80, toast.autovacuum_enabled = off);
+CREATE TABLE sales.listed (a varchar(9), b varchar(9), c text, n int,
+    CONSTRAINT two CHECK (a IN ('x', 'y') AND b IN ('p', 'q')),
+    CONSTRAINT mixed CHECK (c IN ('k', 'l') AND a IN ('x', 'y') OR n IN (1, 2) AND b NOT IN ('p', 'q')),
+    g bool GENERATED ALWAYS AS (a IN ('x', 'y') OR b IN ('p', 'q')) STORED);
+CREATE INDEX listed_n ON sales.listed (n) WHERE c IN ('k', 'l') AND a IN ('x', 'y') AND b IN ('p', 'q');
+CREATE POLICY listed ON sales.listed USING (a IN ('x', 'y') AND b IN ('p', 'q'));
+CREATE VIEW sales.of_lists AS SELECT n FROM sales.listed
+    WHERE c IN ('k', 'l') AND a IN ('x', 'y') AND (b IN ('p', 'q') OR a NOT IN ('v', 'w'));
 CREATE TABLE "Odd Schema"."Odd ""Table" (
     "select" serial, "Ünï" text COLLATE "C", a numeric(18,2), PRIMARY KEY ("select") DEFERRABLE INITIALLY DEFERRED);
 CREATE TABLE sales.invoice (

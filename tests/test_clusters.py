@@ -17,13 +17,17 @@ import psycopg
 import pytest
 from fix_postgres import QUICK, end_cluster, new_cluster, run_sql
 
+from drills.addresses import Address
 from drills.clusters import QUARANTINE, Cluster, destroy_cluster, make_cluster, processes_using, remove_folder
 from drills.errors import ClusterError, ToolError
 from drills.places import server_account
 from drills.processes import spawn, stop_process
-from drills.sessions import STAGING_LIMITS, Access, connect
+from drills.records import Surroundings
+from drills.sessions import STAGING_LIMITS, Access, connect, describe
+from drills.staging import look_at_surroundings, make_database
 from drills.tools import Tools, embedded_tools
 
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
 BUSY = "SELECT sum(a * b) FROM generate_series(1, 100000) a, generate_series(1, 1000000) b"
 
 
@@ -342,3 +346,39 @@ def test_a_server_that_cannot_start_says_its_last_words(server: Cluster) -> None
     assert server.process is None
     server.start(QUICK)
     connect(server.address(), name="x", access=Access.READ_ONLY, limits=STAGING_LIMITS).close()
+
+
+# --- a database on a server that is there already -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tools", "how", "provider", "locale"),
+    [
+        (None, "LOCALE 'C'", "c", ""),
+        (None, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'", "b", "C.UTF-8"),
+        (DEBIAN, "LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' LOCALE 'C.UTF-8'", "i", "de-DE"),
+    ],
+)
+def test_a_database_on_a_given_server_has_the_locale_of_its_source(
+    place: Path, tools: Path | None, how: str, provider: str, locale: str
+) -> None:
+    if tools is not None and not tools.exists():
+        pytest.skip("Debian's PostgreSQL 15 is not installed")
+    cluster = make_cluster(place / "cluster", Tools.at(tools) if tools else embedded_tools())
+    cluster.start(QUICK)
+    try:
+        run_sql(cluster.address(), f"CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' {how}")
+        wanted = surroundings_of(cluster.address("shop"))
+        assert (wanted.provider, wanted.locale) == (provider, locale)
+        with connect(cluster.address(), name="test", access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+            seen = describe(connection, cluster.address())
+        source = seen.model_copy(update={"system_identifier": "1"})
+        made = make_database(cluster.address(), "made", wanted, "test", source=source, seen=seen)
+        assert surroundings_of(made) == wanted
+    finally:
+        cluster.destroy()
+
+
+def surroundings_of(address: Address) -> Surroundings:
+    with connect(address, name="test", access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        return look_at_surroundings(connection)

@@ -21,6 +21,7 @@ from fix_control import (
 from pydantic import ValidationError
 
 from checks.control import compare_control, read_control
+from checks.totals import compare_totals
 from drills.errors import CheckError, PlanError
 from drills.planfile import parse_plan
 from drills.records import Verdict
@@ -91,8 +92,41 @@ def test_a_tolerance_lets_the_control_be_off_and_says_so(tmp_path: Path) -> None
     assert f"in 1 of 2 groups the three differ {told}" in result.reason
     beyond = ask(tmp_path, check, a_total(("EUR", "4.99"), ("USD", "7")), a_total(("EUR", "4.99"), ("USD", "7")))
     assert (beyond.verdict, "the control disagrees" in beyond.reason) == (Verdict.FAIL, True)
+    assert ask(tmp_path, check, side, a_total(("EUR", "5.00"), ("USD", "7.0"))).verdict is Verdict.PASS
     between = ask(tmp_path, check, side, a_total(("EUR", "4.96"), ("USD", "7")))
     assert (between.verdict, "the copy disagrees" in between.reason) == (Verdict.FAIL, True)
+
+
+def test_a_tolerance_for_the_control_lets_nothing_pass_between_source_and_copy(tmp_path: Path) -> None:
+    tolerance = {"within": "0.05", "justification": "the warehouse rounds"}
+    check = csv_check(tmp_path, "currency,amount\nEUR,100.00\n", tolerance=tolerance)
+    source, copy = a_total(("EUR", "100.00")), a_total(("EUR", "99.95"))
+    lost = ask(tmp_path, check, source, copy)
+    assert (lost.verdict, "source and copy differ" in lost.reason) == (Verdict.FAIL, True)
+    assert compare_totals(source, copy, 0.0, check).verdict is Verdict.FAIL
+    assert compare_totals(source, source, 0.0, check).verdict is Verdict.PASS
+    alone = total_check(by=BY, tolerance=tolerance)
+    assert compare_totals(source, copy, 0.0, alone).verdict is Verdict.PASS
+
+
+NULL = ("USD", None)
+
+
+@pytest.mark.parametrize(
+    ("control", "source", "copy", "said"),
+    [
+        ("EUR,5\n", [NULL], [], "the source disagrees with control and copy"),
+        ("EUR,5\n", [], [NULL], "the copy disagrees with control and source"),
+        ("EUR,5\n", [NULL], [NULL], "the control disagrees"),
+    ],
+)
+def test_a_group_that_is_not_there_is_no_group_whose_sum_is_null(
+    tmp_path: Path, control: str, source: list[tuple[str, str | None]], copy: list[tuple[str, str | None]], said: str
+) -> None:
+    check, euros = csv_check(tmp_path, f"currency,amount\n{control}"), ("EUR", "5")
+    result = ask(tmp_path, check, a_total(euros, *source), a_total(euros, *copy))
+    assert (result.verdict, result.differing) == (Verdict.FAIL, 1)
+    assert said in result.reason
 
 
 def test_nothing_to_add_up_proves_nothing(tmp_path: Path) -> None:
@@ -166,6 +200,10 @@ checks:
         (
             "      tolerance:\n        justification: so\n        within: 5 cents\n",
             ":15: checks.totals[0].tolerance.within",
+        ),
+        (
+            "      tolerance:\n        justification: so\n        within: 100%\n",
+            ":15: checks.totals[0].tolerance.within: expected less than 100%",
         ),
         ("      sign:\n        column: side\n        positve: [D]\n", "did you mean `positive`?"),
         (

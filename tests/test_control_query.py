@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,10 @@ from fix_control import (
 from fix_postgres import Database, run_sql
 from fix_totals import put_total
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from checks.control import read_control
+from checks.control_query import _connect_args
 from drills.clusters import Cluster
 from drills.plan import TotalCheck
 from drills.records import Verdict
@@ -69,6 +72,51 @@ def test_another_postgres_is_asked(warehouse: Database, scheme: str) -> None:
     assert sums_of(check) == FOUND
     found = read_control(check, OPENED)
     assert (found.query, found.origin) == (SUMS, url_of(warehouse, scheme))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql"])
+def test_libpqs_variables_of_the_person_do_not_change_where_a_query_goes(
+    warehouse: Database, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = {
+        "PGHOSTADDR": "203.0.113.1",
+        "PGOPTIONS": "-c search_path=pg_catalog -c role=nobody",
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": "/nowhere",
+        "PGTARGETSESSIONATTRS": "standby",
+        "PGUSER": "nobody",
+        "PGDATABASE": "nowhere",
+        "PGCLIENTENCODING": "LATIN1",
+    }
+    for name, value in planted.items():
+        monkeypatch.setenv(name, value)
+    check = query_check(url_of(warehouse, scheme))
+    assert sums_of(check) == FOUND
+    monkeypatch.setenv("PGPASSWORD", os.environ["WAREHOUSE_PASSWORD"])
+    assert "no password supplied" in error_of(query_check(url_of(warehouse, scheme), given={"password": None}))
+    monkeypatch.setenv("PGSERVICE", "elsewhere")
+    assert "PGSERVICE is set" in error_of(check)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql+pymysql://u@h/d", {"connect_timeout": 10}),
+        ("mysql+mysqldb://u@h/d?connect_timeout=3", {}),
+        ("oracle+oracledb://u@h/d", {"tcp_connect_timeout": 10}),
+        ("mssql+pyodbc://u@h/d", {"timeout": 10}),
+        ("postgresql+pg8000://u@h/d", {}),
+        ("postgresql+psycopg://u@h/d?sslmode=require", {"connect_timeout": 10, "port": "5432"}),
+    ],
+)
+def test_every_driver_is_told_how_long_connecting_may_take_in_its_own_words(
+    url: str, told: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert _connect_args(make_url(url)) == told
 
 
 def test_source_copy_and_warehouse_are_compared(warehouse: Database, make: Make, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import psutil
 import pytest
-from fix_postgres import SHOP, Database, new_database, open_sessions, run_sql, write_plan
+from fix_postgres import SHOP, Database, drop_database, new_database, open_sessions, run_sql, write_plan
 
+from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.planfile import read_plan
 from drills.processes import run_tool
@@ -105,6 +106,39 @@ def test_a_copy_on_a_staging_server_that_is_there_passes_and_is_dropped(
     assert open_sessions(staging.address()) == []
 
 
+def test_a_copy_on_a_given_server_has_the_locale_provider_of_its_source(
+    home: Path, production: Cluster, staging: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builtin = "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
+    shop = new_database(production, SHOP, builtin)
+    for key, value in {**shop.environment, "STAGING_PASSWORD": staging.password}.items():
+        monkeypatch.setenv(key, value)
+    record = run_drill(
+        home, shop.plan(staging={"address": shop.url(staging.address()), "password": "env:STAGING_PASSWORD"})
+    )
+    drop_database(shop)
+    assert record.reasons == ()
+    assert result_of(record, "structure").verdict is Verdict.PASS
+    assert record.backup is not None
+    assert record.backup.surroundings is not None
+    assert (record.backup.surroundings.provider, record.backup.surroundings.locale) == ("b", "C.UTF-8")
+
+
+def test_amcheck_with_a_role_that_is_no_superuser_says_what_can_be_done(
+    home: Path, shop: Database, staging: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGING_PASSWORD", "maker-of-databases")
+    run_sql(staging.address(), "CREATE ROLE maker LOGIN CREATEDB PASSWORD 'maker-of-databases'")
+    run_sql(staging.address(), "GRANT EXECUTE ON FUNCTION pg_control_system() TO maker")
+    maker = Address({**staging.address().parts, "user": "maker"})
+    record = run_drill(home, shop.plan(staging={"address": shop.url(maker), "password": "env:STAGING_PASSWORD"}))
+    run_sql(staging.address(), "REVOKE ALL ON FUNCTION pg_control_system() FROM maker; DROP ROLE maker")
+    found = result_of(record, "amcheck")
+    assert found.verdict is Verdict.UNKNOWN
+    assert "superuser" in found.reason
+    assert "`amcheck: false`" in found.reason
+
+
 def test_what_production_writes_during_the_backup_makes_no_difference(home: Path, shop: Database) -> None:
     def write(_drill: Drill) -> None:
         shop.run("INSERT INTO invoice SELECT 1000 + n, 1, 'EUR', now(), 5 FROM generate_series(1, 50) n")
@@ -176,6 +210,27 @@ def test_a_cent_is_shown_to_the_cent(home: Path, shop: Database) -> None:
     assert found.difference == "0.01"
     assert (found.lines[0].key, found.lines[0].difference) == ("USD", "0.01")
     assert found.lines[1].verdict is Verdict.PASS
+
+
+def test_a_program_that_writes_to_the_copy_spoils_no_check(home: Path, shop: Database) -> None:
+    adds = """import os, psycopg
+with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+    connection.execute("DELETE FROM note")
+    connection.execute("CREATE TABLE left_by_a_program ()")
+"""
+    plan = shop.plan(outages=[OUTAGE], negative_control={"enabled": True})
+    smoke = [
+        {"kind": "command", "name": "writes", "run": [sys.executable, "-c", adds]},
+        {"kind": "sql", "name": "customers", "sql": "SELECT count(*) FROM customer", "min": 1},
+    ]
+    record = run_drill(home, {**plan, "checks": {**plan["checks"], "smoke": smoke}})
+    asked = {name: [result.name for result in results] for name, results in record.checks.items()}
+    assert (record.verdict, record.reasons) == (Verdict.PASS, ())
+    assert asked.pop("by programs") == ["writes"]
+    assert list(record.checks)[-1] == "by programs"
+    assert not any("writes" in names for names in asked.values())
+    assert all("customers" in asked[name] for name in ("after restore", "after server killed"))
+    nothing_is_left(home, record)
 
 
 def test_an_outage_on_a_damaged_copy_is_found_by_the_round_after_it(home: Path, shop: Database) -> None:

@@ -15,7 +15,7 @@ from fix_postgres import Database, new_database, run_sql, write_plan
 
 from drills import events
 from drills.clusters import Cluster
-from drills.errors import ClusterError, EvidenceError, JournalError
+from drills.errors import ClusterError, EvidenceError, JournalError, ToolError
 from drills.events import Entry, Event
 from drills.journal import Journal
 from drills.planfile import read_plan
@@ -128,6 +128,22 @@ def test_a_destruction_that_fails_is_a_problem_and_the_report_is_written(
     assert [swept.what for swept in sweep(home)] == ["was cleared of what it had left"]
     assert drill.cluster is not None
     drill.cluster.reap()
+
+
+def test_a_program_that_cannot_be_ended_is_a_problem_and_the_rest_is_destroyed(
+    home: Path, shop: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_drill: str) -> None:
+        raise ToolError("a program cannot be killed: process 7")
+
+    monkeypatch.setitem(sweep.__globals__, "end_applications", fail)
+    smoke = [{"kind": "sql", "name": "customers", "sql": "SELECT count(*) FROM customer", "min": 1}]
+    plan = shop.plan()
+    record = rehearse(opened(home, {**plan, "checks": {**plan["checks"], "smoke": smoke}}))
+    assert (record.verdict, record.left) == (Verdict.UNKNOWN, ())
+    assert record.reasons == ("UNKNOWN: destroy: a program cannot be killed: process 7",)
+    assert "end it by hand" in record.problems[0].hint
+    cleaned_up(record, home)
 
 
 def test_a_journal_that_cannot_take_the_interruption_does_not_stop_the_clean_up(

@@ -12,7 +12,16 @@ from fix_results import UNKNOWN, check
 from drills import events
 from drills.errors import JournalError
 from drills.events import Entry, Event
-from drills.fold import _planned_checks, fold, outstanding, verdict_if_closed
+from drills.fold import (
+    AFTER_RESTORE,
+    BY_PROGRAMS,
+    _Folding,
+    _planned_checks,
+    _skipped,
+    fold,
+    outstanding,
+    verdict_if_closed,
+)
 from drills.journal import Reading, read_journal
 from drills.records import Line, Outcome, Record, Resource, Verdict
 
@@ -163,6 +172,24 @@ def test_every_round_answers_the_checks_that_the_plan_asks_for_and_the_copy_can_
     physical = {"checks": asked, "recovery": {"method": "basebackup"}}
     assert _planned_checks(physical) == ["amcheck", "page checksums", "search"]
     assert _planned_checks({"checks": {**asked, "amcheck": False, "checksums": False}}) == ["search"]
+
+
+def test_programs_are_asked_in_the_last_round_and_in_no_other() -> None:
+    smoke = [{"kind": kind, "name": kind} for kind in ("command", "sql", "http")]
+    plan: dict[str, object] = {"checks": {"row_counts": False, "tables": False, "smoke": smoke}, "outages": []}
+    assert _planned_checks(plan) == ["sql"]
+    folding = _Folding(rounds={AFTER_RESTORE, BY_PROGRAMS})
+    folding.checks = {AFTER_RESTORE: [check("sql", 1.0, []), check("command", 1.0, []), check("http", 1.0, [])]}
+    assert _skipped(plan, folding) == ["the check command, by programs", "the check http, by programs"]
+    folding.checks = {
+        AFTER_RESTORE: [check("sql", 1.0, [])],
+        BY_PROGRAMS: [check("command", 1.0, []), check("http", 1.0, [])],
+    }
+    assert _skipped(plan, folding) == []
+    folding.rounds.remove(BY_PROGRAMS)
+    assert _skipped(plan, folding) == ["the end of the checks by programs"]
+    folding.checks.pop(BY_PROGRAMS)
+    assert _skipped(plan, folding) == ["the checks by programs"]
 
 
 def test_a_journal_from_before_a_check_was_there_does_not_lack_it() -> None:

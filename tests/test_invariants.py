@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fix_checks import a_log, checked, measured, opening
@@ -261,6 +262,28 @@ def test_a_table_that_lost_all_its_rows_lets_no_invariant_on_it_pass(spoilt: Dat
     told = "nothing to look at: 3 rows of public.movement in the snapshot, none in the copy"
     assert results["no orphans"].reason == told
     assert (results["movements"].verdict, results["accounts"].verdict) == (Verdict.FAIL, Verdict.PASS)
+
+
+def test_a_table_that_lost_its_rows_is_seen_inside_a_function(spoilt: Database, tmp_path: Path) -> None:
+    wish = [{"name": "hidden", "sql": "SELECT id FROM movement WHERE opaque() < 0"}]
+    expected = measured(spoilt)
+    off: dict[str, Any] = {"row_counts": False, "tables": False, "invariants": wish}
+    assert checked(spoilt, expected, tmp_path, **off)["hidden"].verdict is Verdict.PASS
+    spoilt.run("DELETE FROM account")
+    result = checked(spoilt, expected, tmp_path, **off)["hidden"]
+    assert result.verdict is Verdict.UNKNOWN
+    assert result.reason == "nothing to look at: 3 rows of public.account in the snapshot, none in the copy"
+
+
+def test_a_partition_that_lost_its_rows_and_need_not_be_read_is_no_obstacle(spoilt: Database, tmp_path: Path) -> None:
+    # The partition that is read is empty, so that the others are looked at one by one, the emptied one among them.
+    spoilt.run("CREATE TABLE part_zed PARTITION OF part FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')")
+    spoilt.run("DELETE FROM part; INSERT INTO part VALUES (9, '2001-01-01'), (8, '2027-05-05')")
+    wish = [{"name": "new", "sql": "SELECT id FROM part WHERE at BETWEEN '2026-02-02' AND '2026-03-03'"}]
+    expected = measured(spoilt)
+    spoilt.run("DELETE FROM part_old")
+    result = checked(spoilt, expected, tmp_path, row_counts=False, tables=False, invariants=wish)["new"]
+    assert result.verdict is Verdict.PASS, result.reason
 
 
 def test_a_table_that_was_empty_in_the_snapshot_as_well_is_no_obstacle(spoilt: Database, tmp_path: Path) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from fix_postgres import Database
+from fix_postgres import Database, open_sessions, write_plan
 
 from drills.addresses import Address
 from drills.errors import LoadError
 from drills.load import LoadWatch
 from drills.plan import Load
+from drills.planfile import read_plan
+from drills.processes import run_tool
+from drills.records import Verdict
 from drills.sessions import STAGING_LIMITS, Access, connect, session
+from flows.rehearsal import rehearse
+from flows.runtime import Silent, open_drill
 
 
 @contextmanager
@@ -100,3 +107,41 @@ def test_a_role_that_cannot_see_the_load_is_an_error_and_never_a_calm_source(sho
         with pytest.raises(LoadError, match="does not see") as found:
             watch.wait_until_calm(pytest.fail)
     assert "pg_read_all_stats" in found.value.hint
+
+
+def test_a_drill_on_a_source_that_stays_too_busy_ends_without_a_dump(home: Path, shop: Database) -> None:
+    shop.run(f"GRANT pg_read_all_stats TO {shop.reader.parts['user']}")
+    plan = shop.plan()
+    plan["source"] |= {"load": {"max_active": 1, "patience": "10ms"}}
+    with busy(shop, 3):
+        drill = open_drill(read_plan(write_plan(home, plan)), requester=None, home=home, progress=Silent())
+        record = rehearse(drill)
+    assert record.verdict is Verdict.UNKNOWN
+    assert any("the source is too busy: 3 active sessions" in reason for reason in record.reasons)
+    assert record.backup is None
+    assert not open_sessions(shop.owner)
+
+
+def test_a_dump_is_not_waited_for_when_measuring_has_failed(
+    home: Path, shop: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_given: object) -> None:
+        raise LoadError("the source is too busy")
+
+    shop.run("CREATE TABLE wide AS SELECT n, repeat(md5(n::text), 30) AS said FROM generate_series(1, 60000) n")
+    monkeypatch.setattr("flows.stages.measure", fail)
+    told: list[str] = []
+    real = run_tool
+
+    def run(arguments: Sequence[str], **given: Any) -> Any:  # noqa: ANN401
+        done = real(arguments, **given)
+        told.append(arguments[0])
+        return done
+
+    monkeypatch.setattr("drills.recovery.dump.run_tool", run)
+    plan = write_plan(home, shop.plan(recovery={"method": "dump", "jobs": 1, "compression": "gzip"}))
+    record = rehearse(open_drill(read_plan(plan), requester=None, home=home, progress=Silent()))
+    assert record.verdict is Verdict.UNKNOWN
+    assert any("too busy" in reason for reason in record.reasons)
+    assert told == []
+    assert not open_sessions(shop.owner)

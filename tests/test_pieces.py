@@ -15,6 +15,8 @@ from fix_content import MODES, Digest, against, content, failing, measured_in, w
 from checks import lotwork, tablework
 from checks.content import differing_buckets
 from checks.measure import Scope, Wish, measure
+from checks.relations import Table
+from checks.scans import rows_in_bucket
 from checks.tablework import cut_in_pieces
 from drills.clusters import Cluster
 from drills.measures import Measures, TableCount, Total
@@ -84,6 +86,15 @@ def test_the_bucket_of_a_changed_row_differs_and_no_other(make: Make, table: str
     assert why(before.model_copy(update={"counts": (one,)}), before.model_copy(update={"counts": (other,)})) == (
         f"other content, in 1 of {len(one.buckets)} buckets"
     )
+
+
+def test_the_buckets_of_all_tables_together_fit_into_memory() -> None:
+    def table(rows: int) -> Table:
+        return Table("r", "public", "t", 0, False, rows, True, 1, False)  # noqa: FBT003
+
+    assert rows_in_bucket([]) == rows_in_bucket([table(5_000_000)] * 20) == 4096
+    assert rows_in_bucket([table(16_000_000)] * 100) == 48_828
+    assert rows_in_bucket([table(-1)] * 9) == 4096
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -366,7 +366,8 @@ def test_every_spelling_of_a_yaml_boolean_is_read(written: str, expected: bool) 
         ("{kind: x, name: a}", "p:10: checks.smoke[0].kind: expected one of 'sql', 'within', 'command', 'http', got"),
         ("{name: a}", "p:10: checks.smoke[0].kind: missing"),
         ("a", "p:10: checks.smoke[0]: expected a mapping, got a single value"),
-        ("{kind: http, name: a, url: 'http://u:hunter2@h/'}", "p:10: checks.smoke[0].url: expected a URL such as"),
+        ("{kind: http, name: a, url: 'http://u:hunter2@h/'}", "p:10: checks.smoke[0].start: missing: a server that"),
+        ("{kind: http, name: a, start: [x],\n       url: 'http://u:hunter2@h:{port}/'}", "p:11: checks.smoke[0].url:"),
     ],
 )  # fmt: skip
 def test_a_fault_in_an_element_that_depends_on_its_kind_has_its_line_and_its_key(smoke: str, message: str) -> None:

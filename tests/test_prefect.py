@@ -136,7 +136,7 @@ def test_the_on_demand_deployment_runs_and_its_verdict_can_be_read_from_the_api(
     progress = next(artifact for artifact in artifacts if artifact["key"] == "drill-progress")
     assert float(progress["data"]) == 100.0
     tasks = ask(deployed, "/task_runs/filter", flow_runs={"id": {"any_": [run[0]]}})
-    assert {task["name"].rsplit("-", 1)[0] for task in tasks} == {"look", "back up", "restore", "check"}
+    assert {task["name"].rsplit("-", 1)[0] for task in tasks} == {"look", "back up", "restore", "check", "prove checks"}
     # Prefect's database holds a path and a name, and never the secret.
     database = b"".join(path.read_bytes() for path in Path(deployed["PREFECT_HOME"]).rglob("*") if path.is_file())
     assert str(plan).encode() in database

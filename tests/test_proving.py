@@ -100,7 +100,9 @@ def test_a_clone_that_could_not_be_dropped_is_dropped_at_the_end_of_the_drill(
     monkeypatch.setattr(staging_hands, "_drop_scratch", refuse)
     record = run_drill(tmp_path, plan)
     assert (record.verdict, control(record).verdict) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
-    assert "could not be dropped: somebody is in it" in control(record).reason
+    assert control(record).reason.startswith("3 of 3 damages were caught")
+    assert control(record).reason.endswith("could not be dropped: somebody is in it")
+    assert [line.verdict for line in control(record).lines] == [Verdict.PASS] * 3
     nothing_is_left(tmp_path, record)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import psycopg
 import pytest
 from fix_postgres import Database, drop_database, new_database
 from fix_structure import damaged, look_at, looked_at, opening
@@ -81,9 +82,7 @@ def test_the_next_value_of_every_sequence_is_read_exactly(expected: Measures) ->
 def test_what_a_sequence_feeds_is_its_owner_and_the_plain_defaults(expected: Measures) -> None:
     states = named(expected)
     assert states["public.invoice_id_seq"].feeds == (("public", "invoice", "id"),)
-    assert states["public.entry_id_seq"].owned_by == "public.entry.id"
     assert states["public.shared"].feeds == (("public", "left_side", "n"), ("public", "right_side", "n"))
-    assert states["public.shared"].owned_by is None
     assert states['"Odd Schema"."It\'s (odd)"'].feeds == (("Odd Schema", "T", "N"),)
     assert states["public.untouched"].feeds == ()
 
@@ -105,7 +104,10 @@ def test_a_sound_copy_passes(numbers: Database, expected: Measures, tmp_path: Pa
     assert (
         result.reason == f"all {len(expected.sequences)} sequences stand where they stood, and ahead of their columns"
     )
-    assert [query.name for query in log.queries] == ["sequences: largest values"]
+    assert [query.name for query in log.queries] == [
+        "sequences: largest values: foreign tables",
+        "sequences: largest values",
+    ]
     assert Measures.model_validate_json(expected.canonical()) == expected
 
 
@@ -206,6 +208,29 @@ def test_a_column_that_cannot_be_asked_is_unknown_and_leaves_the_others(numbers:
     difference, verdict = line(answered, "public.invoice_id_seq")
     assert (verdict, "not compared with public.nowhere.id" in difference) == (Verdict.UNKNOWN, True)
     assert (answered.verdict, line(answered, "public.entry_id_seq")[1]) == (Verdict.UNKNOWN, Verdict.PASS)
+
+
+FOREIGN = (
+    "CREATE FOREIGN DATA WRAPPER remote; CREATE SERVER far FOREIGN DATA WRAPPER remote;"
+    " CREATE FOREIGN TABLE parted_far PARTITION OF parted FOR VALUES FROM (100) TO (200) SERVER far;"
+    " CREATE FOREIGN TABLE invoice_far () INHERITS (invoice) SERVER far"
+)
+
+
+def test_foreign_parts_of_a_table_are_not_asked_and_the_others_are(numbers: Database, expected: Measures) -> None:
+    with damaged(numbers.owner, FOREIGN) as connection, pytest.raises(psycopg.Error, match="has no handler"):
+        connection.execute("SELECT max(id) FROM parted")
+    found = after(numbers, expected, FOREIGN)
+    assert found.verdict is Verdict.PASS
+    for name, table in (("public.parted_id_seq", "parted"), ("public.invoice_id_seq", "invoice")):
+        assert line(found, name) == (f"foreign parts of public.{table} were not asked", Verdict.PASS)
+    found = after(numbers, expected, f"{FOREIGN}; INSERT INTO parted VALUES (3, 1); INSERT INTO invoice VALUES (10)")
+    for name, said in (
+        ("public.parted_id_seq", "parted.id, which has 3"),
+        ("public.invoice_id_seq", "id, which has 10"),
+    ):
+        difference, verdict = line(found, name)
+        assert (verdict, said in difference) == (Verdict.FAIL, True)
 
 
 def test_not_a_number_in_a_column_is_unknown(numbers: Database, expected: Measures) -> None:

@@ -7,7 +7,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,11 +24,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from checks.asking import Log
 from checks.base import answer
-from checks.smoke import smoke_questions
+from checks.smoke import program_questions, smoke_questions
 from drills.addresses import Address
-from drills.applications import Applications, database_url, end_applications
+from drills.applications import Applications, database_url, end_applications, leave_out_unmasked
 from drills.clusters import Cluster
 from drills.plan_smoke import Smoke
+from drills.probes import NoReply, Ran, Reply
 from drills.processes import spawn, stop_process
 from drills.records import CheckResult, Verdict
 from drills.secrets import Vault
@@ -73,10 +77,10 @@ def asked(
 ) -> CheckResult:
     """One smoke check, put to the database."""
     check = SMOKE.validate_python({"name": "smoke", **wish})
-    questions = smoke_questions(
-        [check], opening(database.reader), applications(database, place), log or a_log(), emptied or {}
-    )
-    return answer(next(questions), place / "reconcile" / "round")
+    by_statement = smoke_questions([check], opening(database.reader), log or a_log(), emptied or {})
+    questions = [*by_statement, *program_questions([check], applications(database, place))]
+    assert len(questions) == 1
+    return answer(questions[0], place / "reconcile" / "round")
 
 
 def script(place: Path, text: str) -> str:
@@ -190,6 +194,23 @@ def test_what_passes_over_a_table_that_lost_its_rows_is_unknown(books: Database,
 
 
 @pytest.mark.parametrize(
+    "wish", [{"kind": "sql", "max": 5}, {"kind": "within", "limit": "1min"}], ids=["sql", "within"]
+)
+def test_a_table_that_lost_its_rows_is_seen_inside_a_function(
+    production: Cluster, tmp_path: Path, wish: dict[str, Any]
+) -> None:
+    opaque = """CREATE TABLE gone (id int); CREATE FUNCTION opaque() RETURNS bigint LANGUAGE plpgsql
+    AS 'BEGIN RETURN (SELECT count(*) FROM gone); END'"""
+    database = new_database(production, opaque)
+    sound, emptied = (
+        asked(database, tmp_path, sql="SELECT opaque()", emptied=e, **wish) for e in ({}, {"public.gone": 7})
+    )
+    drop_database(database)
+    assert sound.verdict is Verdict.PASS, sound.reason
+    assert (emptied.verdict, "7 rows of public.gone in the snapshot" in emptied.reason) == (Verdict.UNKNOWN, True)
+
+
+@pytest.mark.parametrize(
     "wish", [{"kind": "sql", "expect": 0}, {"kind": "within", "limit": "1min"}], ids=["sql", "within"]
 )
 def test_a_foreign_table_is_refused(production: Cluster, tmp_path: Path, wish: dict[str, Any]) -> None:
@@ -260,7 +281,9 @@ print("as", os.environ["PGUSER"], os.environ["PGHOST"], os.environ["PGPORT"], os
 
 def test_a_command_finds_the_copy_by_its_environment_and_passes(books: Database, tmp_path: Path) -> None:
     result = asked(books, tmp_path, kind="command", run=[sys.executable, "-c", CONNECTS], matches="^20 customers$")
-    assert (result.verdict, [line.key for line in result.lines]) == (Verdict.PASS, ["exit code", "time", "output"])
+    assert (result.verdict, [line.key for line in result.lines]) == (Verdict.PASS, ["exit code", "time", "output"]), (
+        result.reason
+    )
     said = next((tmp_path / "raw").iterdir()).read_text()
     parts = books.owner.parts
     assert said == f"20 customers\n20 customers\nas drillbook 127.0.0.1 {parts['port']} {books.name}\n"
@@ -407,19 +430,105 @@ def test_an_application_that_ignores_sigterm_and_lets_go_of_its_children_is_stop
     assert marked() == []
 
 
-def test_something_that_runs_already_can_be_asked(books: Database, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/"
-    result = asked(books, tmp_path, kind="http", url=url, limit="300ms")
-    assert (result.verdict, "ConnectionRefusedError" in result.reason) == (Verdict.FAIL, True)
-    environment = {"PGDATABASE": "elsewhere", "PGPASSWORD": "x", "PORT": str(port), "PATH": os.environ["PATH"]}
-    process = spawn(site(tmp_path), environment=environment, log=tmp_path / "log", directory=tmp_path)
-    result = asked(books, tmp_path, kind="http", url=url)
-    assert process.poll() is None
-    stop_process(process)
-    assert result.verdict is Verdict.PASS
+@dataclass(frozen=True)
+class Slow:
+    """A probe, and an application, that give what is asked for after more time than was allowed."""
+
+    seconds: float
+    port: int = 1
+
+    def run(self, name: str, arguments: Sequence[str], limit: float) -> Ran:  # noqa: ARG002 - as the real one
+        """It has ended well."""
+        return Ran(0, self.seconds, "done")
+
+    @contextmanager
+    def serving(self, name: str, arguments: Sequence[str]) -> Iterator[Slow]:  # noqa: ARG002 - as the real one
+        """It runs."""
+        yield self
+
+    def get(self, url: str, limit: float) -> Reply:  # noqa: ARG002 - as the real one
+        """What was asked for, late."""
+        time.sleep(self.seconds)
+        return Reply(200, "up")
+
+    def ended(self) -> None:
+        """It has not."""
+
+    def said(self) -> str:
+        """Nothing."""
+        return ""
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"kind": "command", "run": ["x"]},
+        {"kind": "http", "start": ["x"], "url": "http://127.0.0.1:{port}/", "contains": "up"},
+    ],
+    ids=["command", "http"],
+)
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.35, Verdict.FAIL), (0.01, Verdict.PASS)])
+def test_what_came_right_but_after_the_limit_fails(
+    tmp_path: Path, wish: dict[str, Any], seconds: float, verdict: Verdict
+) -> None:
+    check = SMOKE.validate_python({"name": "smoke", "limit": "200ms", **wish})
+    result = answer(next(program_questions([check], Slow(seconds))), tmp_path / "reconcile" / "round")
+    assert (result.verdict, "the limit is 200ms" in result.reason) == (verdict, verdict is Verdict.FAIL)
+    assert [line.difference for line in result.lines].count("too slow") == (verdict is Verdict.FAIL)
+
+
+def test_the_answer_has_what_connecting_left_of_the_limit(
+    books: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = HTTPConnection.connect
+
+    def slowly(connection: HTTPConnection) -> None:
+        time.sleep(0.8)
+        connect(connection)
+
+    monkeypatch.setattr(HTTPConnection, "connect", slowly)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        found = applications(books, tmp_path).get(f"http://127.0.0.1:{silent.getsockname()[1]}/", 1)
+        assert isinstance(found, NoReply)
+        assert time.monotonic() - started < 1.5
+
+
+def test_what_leaves_its_parent_its_group_and_its_environment_is_ended_and_its_parents_children_with_it(
+    books: Database, tmp_path: Path
+) -> None:
+    bystander = spawn(["sleep", "600"], environment={"PATH": os.environ["PATH"]}, log=tmp_path / "log")
+    away = "(env -i setsid sh -c 'echo $$; /bin/sleep 601 & echo $!; wait' >pids &); while ! grep -c . pids; do :; done"
+    run = ["sh", "-c", f"{away}; sleep 0.2"]
+    result = asked(books, tmp_path, kind="command", run=run)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    alive = bystander.poll() is None
+    stop_process(bystander)
+    assert (result.verdict, len(pids), alive) == (Verdict.PASS, 2, True), result.reason
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_the_log_of_a_program_whose_drill_was_killed_is_left_out(books: Database, tmp_path: Path) -> None:
+    asked(books, tmp_path, kind="command", run=["echo", "first round"])
+    drill = os.fork()
+    if drill == 0:
+        try:
+            applications(books, tmp_path).run("smoke", ["sh", "-c", 'echo "$PGPASSWORD"; sleep 600'], 60)
+        finally:
+            os._exit(1)
+    until = time.monotonic() + 10
+    while not any(books.owner.password in path.read_text() for path in (tmp_path / "raw").iterdir()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    os.kill(drill, signal.SIGKILL)
+    os.waitpid(drill, 0)
+    end_applications(DRILL)
+    leave_out_unmasked(tmp_path / "raw")
+    (log,) = (tmp_path / "raw").iterdir()
+    assert log.name.startswith("smoke-")
+    assert log.suffix == ".log"
+    first, sentence = log.read_text().splitlines()
+    assert (first, sentence.startswith("[left out: the drill was killed")) == ("first round", True)
 
 
 def test_an_error_while_asking_leaves_no_application_behind(
@@ -490,12 +599,13 @@ def test_the_url_of_the_copy_says_to_libpq_what_the_address_says(parts: dict[str
         ({"kind": "command", "run": ["x"], "matches": "("}, "is not a regular expression"),
         ({"kind": "command", "run": ["x"], "matches": ".*"}, "matches any output"),
         ({"kind": "http", "start": ["x"], "url": "http://h/"}, "expected {port} in the URL"),
-        ({"kind": "http", "url": "http://h:{port}/"}, "is the port of an application that `start` starts"),
-        ({"kind": "http", "url": "ftp://h/"}, "expected a URL such as"),
-        ({"kind": "http", "url": "http://u:p@h/"}, "expected a URL such as"),
-        ({"kind": "http", "url": "http://h:x/"}, "expected a URL such as"),
-        ({"kind": "http", "url": "http:///x"}, "expected a URL such as"),
-        ({"kind": "http", "url": "http://h/a b"}, "expected a URL such as"),
+        ({"kind": "http", "url": "http://h:7/"}, "a server that the drill does not start on the copy says nothing"),
+        ({"kind": "http", "start": [], "url": "http://h:{port}/"}, "missing: a server that the drill does not start"),
+        ({"kind": "http", "start": ["x"], "url": "ftp://h:{port}/"}, "expected a URL such as"),
+        ({"kind": "http", "start": ["x"], "url": "http://u:p@h:{port}/"}, "expected a URL such as"),
+        ({"kind": "http", "start": ["x"], "url": "http://h:x{port}/"}, "expected a URL such as"),
+        ({"kind": "http", "start": ["x"], "url": "http:///{port}"}, "expected a URL such as"),
+        ({"kind": "http", "start": ["x"], "url": "http://h:{port}/a b"}, "expected a URL such as"),
         ({"kind": "ping"}, "does not match any of the expected tags"),
     ],
 )

@@ -300,7 +300,10 @@ def test_a_tolerance_is_for_sums_and_not_for_rows_or_groups() -> None:
     [
         {"within": "0.05"},
         {"within": "0.05", "justification": " "},
-        *({"within": text, "justification": "so"} for text in ("0", "0%", "-1", "1e3", "NaN", "5 %", "", "a cent")),
+        *(
+            {"within": text, "justification": "so"}
+            for text in ("0", "0%", "-1", "1e3", "NaN", "5 %", "", "a cent", "100%", "100.00%", "250%")
+        ),
     ],
 )
 def test_a_tolerance_without_its_reason_or_its_size_is_refused(tolerance: dict[str, str]) -> None:
