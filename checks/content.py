@@ -17,6 +17,8 @@ from drills.records import Verdict
 
 _KEYS = ("table",)
 _FOREIGN = KINDS["f"]
+_SHA256 = 64
+"""Digits of one."""
 _COLUMNS = [*_KEYS, EXPECTED, ACTUAL, DIFFERENCE, "rows_expected", "rows_actual", VERDICT]
 
 
@@ -70,10 +72,17 @@ def _place(bucket: str) -> tuple[bool, int]:
 def _judge(row: Mapping[str, Any]) -> tuple[object, ...]:
     table, wanted, there = row["table"], row[EXPECTED], row[ACTUAL]
     if row[SIDE] == "left_only":
-        return table, wanted.digest, None, "the table is missing", wanted.rows, None, Verdict.FAIL
+        return table, _shown(wanted.digest), None, "the table is missing", wanted.rows, None, Verdict.FAIL
     if row[SIDE] == "right_only":
-        return table, None, there.digest, "the table is unexpected", None, there.rows, Verdict.FAIL
-    return table, wanted.digest, there.digest, *_compare(wanted, there)
+        return table, None, _shown(there.digest), "the table is unexpected", None, there.rows, Verdict.FAIL
+    return table, _shown(wanted.digest), _shown(there.digest), *_compare(wanted, there)
+
+
+def _shown(digest: str | None) -> str | None:
+    """In hexadecimal, so that nobody takes it for an amount."""
+    if digest is None or not digest.lstrip("-").isdigit() or len(digest) == _SHA256:
+        return digest
+    return f"{int(digest):#x}"
 
 
 def _compare(wanted: TableCount, there: TableCount) -> tuple[str, int | None, int | None, Verdict]:

@@ -44,7 +44,7 @@ def reading_no_foreign_table(
     Raises:
         CheckError: the server cannot plan it, or it reads a foreign table.
     """
-    nodes = list(_nodes(log.ask(connection, f"{name}: its plan", f"EXPLAIN (VERBOSE, FORMAT JSON) {statement}")[0][0]))
+    nodes = list(_nodes(log.ask(connection, f"{name}: EXPLAIN", f"EXPLAIN (VERBOSE, FORMAT JSON) {statement}")[0][0]))
     # Joins and aggregates that the remote server does itself have no one relation, but a text: "Aggregate on (far)".
     _refuse({_read_by(node) for node in nodes if str(node["Node Type"]).startswith("Foreign")})
     opened = _foreign_locked(connection, log, name)

@@ -59,6 +59,8 @@ def compare_totals(expected: Total, actual: Total, seconds: float, check: TotalC
     reason = _reason(found, passed, tolerance)
     if verdict is not Verdict.FAIL and (unsure := _unsure(expected, check)):
         verdict, reason = Verdict.UNKNOWN, unsure
+    if expected.closed:
+        reason += f"; of what was dated before {expected.closed}"
     wanted, there = (add_up(row.total for row in side.rows) for side in (expected, actual))
     added = {EXPECTED: figure(wanted), ACTUAL: figure(there), DIFFERENCE: difference(there, wanted)}
     counts = {column: sum(number for number in found[column] if number is not None) for column in _SIDED}

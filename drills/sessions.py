@@ -100,6 +100,8 @@ def connect(address: Address, *, name: str, access: Access, limits: Limits) -> p
     """As `session`, for who closes it himself."""
     settings = {
         **PINNED,
+        # To compile a statement costs more than it gains: a second for the catalogue's, where a server has it.
+        "jit": "off",
         "default_transaction_read_only": access.value,
         "statement_timeout": _milliseconds(limits.statement),
         "lock_timeout": _milliseconds(limits.lock),

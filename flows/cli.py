@@ -117,6 +117,10 @@ def exit_code(record: Record) -> int:
     return {Verdict.PASS: PASSED, Verdict.FAIL: FAILED, Verdict.UNKNOWN: NOT_KNOWN}[record.verdict]
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @plans.command("check")
 def plan_check(plan: PlanPath) -> None:
     """Say whether a plan could run, without touching anything."""
@@ -124,8 +128,9 @@ def plan_check(plan: PlanPath) -> None:
 
     found = read_plan(plan)
     wish = found.plan.checks
-    count = len(wish.totals) + len(wish.invariants) + wish.row_counts + wish.tables
-    typer.echo(f"{plan}: a plan for {found.plan.database}: {count} checks, {len(found.plan.outages)} outages")
+    parts = {"total": wish.totals, "ledger rule": wish.ledger, "invariant": wish.invariants, "smoke check": wish.smoke}
+    told = ", ".join(_count(len(given), name) for name, given in (parts | {"outage": found.plan.outages}).items())
+    typer.echo(f"{plan}: a plan for {found.plan.database}: {told}")
     typer.echo(f"sha256 {found.provenance.sha256}")
 
 

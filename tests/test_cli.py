@@ -56,7 +56,7 @@ def test_nobody_asked_is_refused(home: Path, shop: Database, capfd: pytest.Captu
 
 def test_plan_check_touches_nothing(home: Path, shop: Database, capfd: pytest.CaptureFixture[str]) -> None:
     assert entry(["plan", "check", str(write_plan(home, shop.plan()))]) == 0
-    assert "a plan for shop: 4 checks, 0 outages" in capfd.readouterr().out
+    assert "a plan for shop: 1 total, 0 ledger rules, 1 invariant, 0 smoke checks, 0 outages" in capfd.readouterr().out
     assert [path.name for path in home.iterdir()] == ["plan.yaml"]
 
 

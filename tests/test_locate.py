@@ -454,8 +454,8 @@ def test_a_table_that_is_not_in_the_dump_is_an_error(make: Make, tmp_path: Path)
         read_rows(taken.workspace, "public", "entry", 60),
     ):
         pass
-    with pytest.raises(ToolError, match=r"not read after 0\.001 s"):
-        _read(take(make(LARGE), tmp_path / "other"), 0.001)
+    with pytest.raises(ToolError, match="not read after 0 s"):
+        _read(take(make(LARGE), tmp_path / "other"), 0)
 
 
 def _read(taken: Taken, deadline: float) -> None:
