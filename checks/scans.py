@@ -13,7 +13,7 @@ from types import MappingProxyType
 from checks.digests import key_columns, quoted, row_digest, row_sha256
 from checks.names import identifier
 from checks.relations import Column, Table
-from checks.totals_sql import as_text, group_expressions, total_columns
+from checks.totals_sql import amount_expression, as_text, condition, group_expressions, total_columns
 from drills.measures import Scan
 from drills.plan_totals import TotalCheck
 
@@ -121,6 +121,8 @@ def scan_statement(
     sums: Sequence[TotalCheck] = (),
     piece: Piece | None = None,
     as_stored: Mapping[str, str] = MappingProxyType({}),
+    *,
+    workers: bool = False,
 ) -> str:
     """Bucket, the totals' groups, rows, digest, its mean; then for each total its rows, amounts, sum and type.
 
@@ -131,10 +133,13 @@ def scan_statement(
         sums: the totals that it answers too.
         piece: which pages; all of them unless given.
         as_stored: groups that may be told apart as they are stored, which is cheaper, and written as texts afterwards.
+        workers: whether the server's workers are to add up, each for itself.
     """
     keys = group_keys(sums)
     if scan.digest == "sha256":
         return _sha256_statement(scan)
+    if workers:
+        return _shared_statement(scan, sums, as_stored)
     digest = [f"sum({scan.row})", f"avg({scan.row})"] if scan.row else ["NULL::numeric", "NULL::numeric"]
     columns = [scan.bucket or "NULL::bigint", *(as_stored.get(key, key) for key in keys), "count(*)", *digest]
     for total in sums:
@@ -149,6 +154,32 @@ def scan_statement(
     for place, key in enumerate(keys, 1):
         told[place] = as_text(f"c{place}") if key in as_stored else told[place]
     return f"SELECT {', '.join(told)} FROM (SELECT {', '.join(named)} {source}) AS found"  # noqa: S608 - as above
+
+
+def _shared_statement(scan: Scan, sums: Sequence[TotalCheck], as_stored: Mapping[str, str]) -> str:
+    """The same, with the rows joined to none.
+
+    The planner takes every value of a column for a bucket of its own, and so lets workers fetch rows that their leader
+    alone hashes and adds up. Of a union it knows nothing, and believes in a few groups.
+    """
+    keys = group_keys(sums)
+    values = [scan.bucket or "NULL::bigint", *(as_stored.get(key, key) for key in keys), scan.row or "NULL::bigint"]
+    told = ["c0", *(as_text(f"c{place}") if key in as_stored else f"c{place}" for place, key in enumerate(keys, 1))]
+    digest = f"c{len(values) - 1}"
+    found = ["count(*)", f"sum({digest})", f"avg({digest})"]
+    for total in sums:
+        where, amount = condition(total), amount_expression(total)
+        counts, value = f"c{len(values)}", f"c{len(values) + 1}"
+        values += [f"({where})" if where else "true", f"CASE WHEN {where} THEN {amount} END" if where else amount]
+        found += [f"count(*) FILTER (WHERE {counts})", f"count({value})", f"sum({value})::numeric"]
+        found += [f"pg_typeof(sum({value}))::text"]
+    named = ", ".join(f"{value} AS c{place}" for place, value in enumerate(values))
+    none = ", ".join(["NULL"] * len(values))
+    rows = f"SELECT {named} FROM ONLY {_named(scan)} UNION ALL SELECT {none} WHERE false"  # noqa: S608 - quoted, and a plan's SQL
+    grouped = [f"c{place}" for place in range(0 if scan.bucket else 1, len(keys) + 1)]
+    by = f" GROUP BY {', '.join(grouped)}" if grouped else ""
+    told[0] = "c0" if scan.bucket else "NULL::bigint"
+    return f"SELECT {', '.join([*told, *found])} FROM ({rows}) AS rows{by}"  # noqa: S608 - as above
 
 
 def stored_groups(columns: Sequence[Column]) -> dict[str, str]:

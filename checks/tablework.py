@@ -35,15 +35,8 @@ _MOST_PIECES = 256
 _BYTES_IN_BUCKET = 4096 * 100
 _LARGE = 64 * 2**20
 """Bytes from which on a table gets settings of its own."""
-_FOR_LARGE = (
-    "SELECT set_config('enable_sort', 'off', true), set_config('max_parallel_workers_per_gather', %s, true),"
-    " set_config('parallel_tuple_cost', '0', true)"
-)
-"""For as long as the transaction of a piece lasts.
-
-The planner takes every bucket for a row's own: it would sort where a hash table of a few thousand does, and keep its
-workers at home, as if they had to hand over millions of groups.
-"""
+_FOR_LARGE = "SELECT set_config('enable_sort', 'off', true), set_config('max_parallel_workers_per_gather', %s, true)"
+"""No sorting where a hash table of a few thousand does, and workers; until the transaction is rolled back."""
 
 
 def cut_in_pieces(size: int) -> list[Piece]:
@@ -124,7 +117,7 @@ class TableWork:
         """What is asked: for all that can still be had, or for the rows alone."""
         if self.error and not sums:
             return count_statement(self.scan, piece)
-        return scan_statement(self.scan, sums, piece, self._as_stored)
+        return scan_statement(self.scan, sums, piece, self._as_stored, workers=self.large and self.workers > 0)
 
     def piece(self, log: Log, piece: Piece) -> Callable[[psycopg.Connection], None]:
         """The work on one piece."""

@@ -9,14 +9,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from fix_checks import Make, a_log, count_of, making, quiet, total_check, total_of
+from fix_checks import Make, a_log, count_of, making, opening, quiet, total_check, total_of
 from fix_content import MODES, Digest, against, content, failing, measured_in, why
 
 from checks import lotwork, tablework
 from checks.content import differing_buckets
 from checks.measure import Scope, Wish, measure
-from checks.relations import Table
-from checks.scans import rows_in_bucket
+from checks.relations import Table, read_tables
+from checks.scans import plan_scan, rows_in_bucket, scan_statement
 from checks.tablework import cut_in_pieces
 from drills.clusters import Cluster
 from drills.measures import Measures, TableCount, Total
@@ -285,3 +285,33 @@ def test_locks_are_given_back_while_the_rest_is_read(make: Make, monkeypatch: py
     assert len(held) == 3
     assert max(held) < 40
     assert len(found.counts) == 250
+
+
+def test_workers_find_what_one_process_finds_and_add_up_themselves(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = make(_SUMMED)
+    alone = content(database, "fast", *riding())
+    monkeypatch.setattr("checks.tablework._LARGE", 1)
+    log = a_log()
+    wish = Wish(tuple(riding()), structure=False, sequences=False)
+    shared = measure(opening(database.reader), wish, Scope(64), log, quiet)
+    statements = [query.sql for query in log.queries if query.name.startswith("content of ")]
+    assert any("UNION ALL" in statement for statement in statements)
+    assert shared.counts == alone.counts
+    for one, other in zip(shared.totals, alone.totals, strict=True):
+        assert (one.error, sorted(map(repr, one.rows))) == ("", sorted(map(repr, other.rows))), one.name
+
+
+def test_the_planner_lets_workers_add_up(make: Make) -> None:
+    """Without the union it has one process add up everything, since it takes every row for a bucket of its own."""
+    database = make("CREATE TABLE t AS SELECT n AS id, n * 0.01 AS amount, repeat('x', 100) AS pad"
+                    " FROM generate_series(1, 300000) n; ALTER TABLE t ADD PRIMARY KEY (id); ANALYZE t")  # fmt: skip
+    with opening(database.reader)() as connection:
+        table = next(table for table in read_tables(connection, a_log()) if table.name == "t")
+        scan = plan_scan(table, "fast", (1, 300000))
+        connection.execute("SET max_parallel_workers_per_gather = 1; SET enable_sort = off")
+        plans = [
+            str(connection.execute(f"EXPLAIN {scan_statement(scan, workers=workers)}".encode()).fetchall())
+            for workers in (False, True)
+        ]
+    assert "Partial HashAggregate" not in plans[0]
+    assert "Partial HashAggregate" in plans[1]
