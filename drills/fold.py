@@ -14,7 +14,8 @@ from drills import events
 from drills.errors import JournalError
 from drills.events import Entry
 from drills.journal import Reading
-from drills.measures import CONTROL_SUFFIX, NEGATIVE_CONTROL
+from drills.measures import NEGATIVE_CONTROL
+from drills.planned import BY_PROGRAMS, planned_checks, planned_outages, planned_programs
 from drills.records import (
     Backup,
     CheckResult,
@@ -36,14 +37,8 @@ from drills.records import (
 )
 from drills.units import parse_duration
 
-_NAMED_CHECKS = ("totals", "ledger", "invariants", "smoke")
-"""The keys of a plan whose checks have names of their own."""
 AFTER_RESTORE = "after restore"
 """The name of the first round of checks."""
-BY_PROGRAMS = "by programs"
-"""The name of the last round, in which programs may write to the copy."""
-_PROGRAMS = {"command", "http"}
-"""The kinds of smoke checks that are asked in that round, and in no other."""
 
 
 def after_outage(name: str) -> str:
@@ -272,7 +267,7 @@ def _objectives(plan: dict[str, object], folding: _Folding, clocks: tuple[Clock,
             "age of the backup's snapshot at the declared loss: what was written since would be gone",
         )
     measured = {outage.name: outage for outage in folding.outages}
-    for planned in _planned_outages(plan):
+    for planned in planned_outages(plan):
         outage = measured.get(planned["name"])
         back = (
             None
@@ -296,11 +291,6 @@ def _objectives(plan: dict[str, object], folding: _Folding, clocks: tuple[Clock,
         # A commit that was lost after the recovery has no age at the fault, and is lost all the same.
         failed = outage is not None and outage.lost > 0 and outage.verdict is Verdict.FAIL
         yield objective.model_copy(update={"verdict": Verdict.FAIL}) if failed else objective
-
-
-def _planned_outages(plan: dict[str, object]) -> list[dict[str, str]]:
-    planned = plan.get("outages")
-    return list(planned) if isinstance(planned, list) else []
 
 
 def _objective(name: str, target: object, measured: float | None, meaning: str) -> Objective:
@@ -368,12 +358,12 @@ def _reasons(found: list[tuple[Verdict, str]]) -> tuple[str, ...]:
 
 def _skipped(plan: dict[str, object], folding: _Folding) -> list[str]:
     """Rounds, checks and outages of the plan that the journal does not hold."""
-    outages = [str(outage["name"]) for outage in _planned_outages(plan)]
+    outages = [str(outage["name"]) for outage in planned_outages(plan)]
     done = {outage.name for outage in folding.outages}
     skipped = [f"the outage {name}" for name in outages if name not in done]
     for name in (AFTER_RESTORE, *(after_outage(outage) for outage in outages)):
-        skipped += _missing(name, _planned_checks(plan), folding)
-    skipped += _missing(BY_PROGRAMS, _planned_programs(plan), folding) if _planned_programs(plan) else []
+        skipped += _missing(name, planned_checks(plan), folding)
+    skipped += _missing(BY_PROGRAMS, planned_programs(plan), folding) if planned_programs(plan) else []
     # A journal from before there was one has no such key, and nobody asked.
     control = plan.get(NEGATIVE_CONTROL.replace(" ", "_"))
     proven = any(result.name == NEGATIVE_CONTROL for result in folding.checks.get(NEGATIVE_CONTROL, []))
@@ -390,35 +380,6 @@ def _missing(name: str, planned: list[str], folding: _Folding) -> list[str]:
         return [f"the checks {name}"]
     unended = [f"the end of the checks {name}"] if name not in folding.rounds else []
     return [*(f"the check {check}, {name}" for check in missing), *unended]
-
-
-def _planned_programs(plan: dict[str, object]) -> list[str]:
-    """Names of the checks that the last round has to answer."""
-    checks = plan.get("checks")
-    smoke = (checks.get("smoke") or []) if isinstance(checks, dict) else []
-    return [check["name"] for check in smoke if check.get("kind") in _PROGRAMS]
-
-
-def _planned_checks(plan: dict[str, object]) -> list[str]:
-    """Names of the checks that every round has to answer, but the one of the programs."""
-    checks = plan.get("checks")
-    checks = checks if isinstance(checks, dict) else {}
-    asked = [check for kind in _NAMED_CHECKS for check in checks.get(kind) or []]
-    programs = _planned_programs(plan)
-    named = [check["name"] for check in asked if check["name"] not in programs]
-    named += [f"{total['name']} {CONTROL_SUFFIX}" for total in checks.get("totals") or [] if total.get("control")]
-    counts = ["row counts"] if checks.get("row_counts", True) else []
-    # A journal from before there were these checks has no such key, and nobody asked.
-    own = ["content"] if (checks.get("content") or {}).get("compare") else []
-    own += [name for name in ("structure", "sequences", "amcheck") if checks.get(name)]
-    own += ["page checksums"] if checks.get("checksums") and _is_physical(plan) else []
-    return [*counts, *(["tables"] if checks.get("tables", True) else []), *own, *named]
-
-
-def _is_physical(plan: dict[str, object]) -> bool:
-    """Whether the copy is made of production's own pages, which a dump is not."""
-    recovery = plan.get("recovery")
-    return isinstance(recovery, dict) and recovery.get("method", "dump") != "dump"
 
 
 def _against(objective: Objective) -> str:

@@ -31,7 +31,7 @@ from drills.addresses import Address, resolve_address
 from drills.applications import Applications
 from drills.clusters import make_cluster
 from drills.errors import GuardError
-from drills.fold import AFTER_RESTORE, BY_PROGRAMS
+from drills.fold import AFTER_RESTORE
 from drills.load import LoadWatch
 from drills.locks import Lock, holder
 from drills.measures import Measures, Query
@@ -39,6 +39,7 @@ from drills.outages.base import run_outage
 from drills.outages.process import ServerKilled
 from drills.places import open_place
 from drills.plan import KillServer
+from drills.planned import BY_PROGRAMS
 from drills.records import (
     Backup,
     Basis,

@@ -14,15 +14,14 @@ from drills.errors import JournalError
 from drills.events import Entry, Event
 from drills.fold import (
     AFTER_RESTORE,
-    BY_PROGRAMS,
     _Folding,
-    _planned_checks,
     _skipped,
     fold,
     outstanding,
     verdict_if_closed,
 )
 from drills.journal import Reading, read_journal
+from drills.planned import BY_PROGRAMS, planned_checks
 from drills.records import Line, Outcome, Record, Resource, Verdict
 
 
@@ -168,16 +167,16 @@ def test_outstanding_is_what_was_intended_and_not_destroyed_newest_first(tmp_pat
 
 def test_every_round_answers_the_checks_that_the_plan_asks_for_and_the_copy_can_be_asked() -> None:
     asked = {"row_counts": False, "tables": False, "amcheck": True, "checksums": True, "smoke": [{"name": "search"}]}
-    assert _planned_checks({"checks": asked, "recovery": {"method": "dump"}}) == ["amcheck", "search"]
+    assert planned_checks({"checks": asked, "recovery": {"method": "dump"}}) == ["amcheck", "search"]
     physical = {"checks": asked, "recovery": {"method": "basebackup"}}
-    assert _planned_checks(physical) == ["amcheck", "page checksums", "search"]
-    assert _planned_checks({"checks": {**asked, "amcheck": False, "checksums": False}}) == ["search"]
+    assert planned_checks(physical) == ["amcheck", "page checksums", "search"]
+    assert planned_checks({"checks": {**asked, "amcheck": False, "checksums": False}}) == ["search"]
 
 
 def test_programs_are_asked_in_the_last_round_and_in_no_other() -> None:
     smoke = [{"kind": kind, "name": kind} for kind in ("command", "sql", "http")]
     plan: dict[str, object] = {"checks": {"row_counts": False, "tables": False, "smoke": smoke}, "outages": []}
-    assert _planned_checks(plan) == ["sql"]
+    assert planned_checks(plan) == ["sql"]
     folding = _Folding(rounds={AFTER_RESTORE, BY_PROGRAMS})
     folding.checks = {AFTER_RESTORE: [check("sql", 1.0, []), check("command", 1.0, []), check("http", 1.0, [])]}
     assert _skipped(plan, folding) == ["the check command, by programs", "the check http, by programs"]
@@ -193,4 +192,4 @@ def test_programs_are_asked_in_the_last_round_and_in_no_other() -> None:
 
 
 def test_a_journal_from_before_a_check_was_there_does_not_lack_it() -> None:
-    assert _planned_checks({"checks": {}, "recovery": {"method": "basebackup"}}) == ["row counts", "tables"]
+    assert planned_checks({"checks": {}, "recovery": {"method": "basebackup"}}) == ["row counts", "tables"]

@@ -1,0 +1,50 @@
+"""What a plan, as a journal holds it, asks of a drill: the outages, and the names that every round has to answer.
+
+Reads the plan as plain data: a journal from before there was a kind of check has no such key, and nobody asked.
+"""
+
+from __future__ import annotations
+
+from drills.measures import CONTROL_SUFFIX
+
+BY_PROGRAMS = "by programs"
+"""The name of the last round, in which programs may write to the copy."""
+_PROGRAMS = {"command", "http"}
+"""The kinds of smoke checks that are asked in that round, and in no other."""
+_NAMED_CHECKS = ("totals", "ledger", "invariants", "smoke")
+"""The keys of a plan whose checks have names of their own."""
+
+
+def planned_outages(plan: dict[str, object]) -> list[dict[str, str]]:
+    """The outages, as the plan declares them."""
+    planned = plan.get("outages")
+    return list(planned) if isinstance(planned, list) else []
+
+
+def planned_programs(plan: dict[str, object]) -> list[str]:
+    """Names of the checks that the last round has to answer."""
+    checks = plan.get("checks")
+    smoke = (checks.get("smoke") or []) if isinstance(checks, dict) else []
+    return [check["name"] for check in smoke if check.get("kind") in _PROGRAMS]
+
+
+def planned_checks(plan: dict[str, object]) -> list[str]:
+    """Names of the checks that every round has to answer, but the one of the programs."""
+    checks = plan.get("checks")
+    checks = checks if isinstance(checks, dict) else {}
+    asked = [check for kind in _NAMED_CHECKS for check in checks.get(kind) or []]
+    programs = planned_programs(plan)
+    named = [check["name"] for check in asked if check["name"] not in programs]
+    named += [f"{total['name']} {CONTROL_SUFFIX}" for total in checks.get("totals") or [] if total.get("control")]
+    counts = ["row counts"] if checks.get("row_counts", True) else []
+    # A journal from before there were these checks has no such key, and nobody asked.
+    own = ["content"] if (checks.get("content") or {}).get("compare") else []
+    own += [name for name in ("structure", "sequences", "amcheck") if checks.get(name)]
+    own += ["page checksums"] if checks.get("checksums") and _is_physical(plan) else []
+    return [*counts, *(["tables"] if checks.get("tables", True) else []), *own, *named]
+
+
+def _is_physical(plan: dict[str, object]) -> bool:
+    """Whether the copy is made of production's own pages, which a dump is not."""
+    recovery = plan.get("recovery")
+    return isinstance(recovery, dict) and recovery.get("method", "dump") != "dump"
