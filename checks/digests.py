@@ -44,6 +44,10 @@ _SIMPLE = {
     "macaddr8": "hashmacaddr8extended({}, {})",
 }
 """Types whose own hash sees all of a value."""
+_BINS_SINCE, _ZONED_HASH_SINCE = 140000, 180000
+"""Versions of the server that have `date_bin`, and a hash of `timestamptz`."""
+_FIRST_BIN = "4714-11-24 00:53:22.37568Z BC"
+"""The first multiple of 2^32 microseconds, counted from 2000, that an instant can have."""
 _ENCODING = "CASE getdatabaseencoding() WHEN 'SQL_ASCII'::name THEN 'SQL_ASCII'::name ELSE 'UTF8'::name END"
 """SQL_ASCII is no encoding: what stands there may be no UTF-8, and is taken as it stands."""
 
@@ -185,6 +189,8 @@ def _timestamp(column: Column, before: str) -> str:
 
     Seconds in binary confuse none but those that lie within 2 ms of each other (in the year 294276).
     """
+    if column.server >= _BINS_SINCE:
+        return _halves(column, before, "timestamp")
     name = value(column)
     return f"hashfloat8extended(date_part('epoch'::text, {name}), timestamp_hash_extended({name}, {before}))"
 
@@ -194,11 +200,27 @@ def _timestamptz(column: Column, before: str) -> str:
 
     Microseconds stay apart below 2^32 seconds, from 1834 to 2106.
     """
+    if column.server >= _ZONED_HASH_SINCE:
+        return _halves(column, before, "timestamptz")
     name = value(column)
     near = f"{name} >= '1834-01-01 00:00Z'::timestamptz AND {name} < '2106-01-01 00:00Z'::timestamptz"
     rest = f"coalesce(date_part('microseconds'::text, {name})::int4, -2)"
     rest = f"CASE WHEN {near} THEN -1 ELSE {rest} END"
     return f"hashint4extended({rest}, hashfloat8extended(date_part('epoch'::text, {name}), {before}))"
+
+
+def _halves(column: Column, before: str, kind: str) -> str:
+    """An instant by its own hash, and again cut down to a multiple of 2^32 microseconds: no two have both in common.
+
+    The hash folds the halves of a negative number otherwise than those of a positive one: the side of 2000 is told
+    apart. So are the first minutes of time, which nothing can be cut down to, and the infinities.
+    """
+    name, zero = value(column), f"'2000-01-01 00:00Z'::{kind}"
+    first = f"'{_FIRST_BIN}'::{kind}"
+    early = f"WHEN {name} >= {first} THEN 1 WHEN isfinite({name}) THEN 2 ELSE 3"
+    cut = f"date_bin('4294.967296 s'::interval, greatest({name}, {first}), {zero})"
+    hashed = f"{kind}_hash_extended({cut}, {kind}_hash_extended({name}, {before}))"
+    return f"hashint4extended(CASE WHEN {name} >= {zero} THEN 0 {early} END, {hashed})"
 
 
 _OTHERS: dict[str, Callable[[Column, str], str]] = {

@@ -40,7 +40,8 @@ SELECT c.oid::bigint, a.attname::text, quote_ident(a.attname) = a.attname,
             AND k.conkey[1] = a.attnum),
        EXISTS (SELECT FROM pg_collation k WHERE k.oid = a.attcollation AND NOT k.collisdeterministic),
        EXISTS (SELECT FROM pg_cast k WHERE k.castsource = p.base AND k.casttarget = 'text'::regtype
-                AND k.castmethod <> 'i' AND k.oid >= 16384)
+                AND k.castmethod <> 'i' AND k.oid >= 16384),
+       current_setting('server_version_num')::int
   FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   JOIN plain p ON p.declared = a.atttypid JOIN pg_type b ON b.oid = p.base JOIN pg_namespace n ON n.oid = b.typnamespace
@@ -85,6 +86,8 @@ class Column:
     """Its collation holds different texts for equal."""
     recast: bool = False
     """Somebody made a cast of its type to text, which may leave something out, or show what no dump writes."""
+    server: int = 0
+    """The version of the server whose functions there are, as 180001."""
 
 
 @dataclass(frozen=True)

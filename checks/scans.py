@@ -160,7 +160,8 @@ def _shared_statement(scan: Scan, sums: Sequence[TotalCheck], as_stored: Mapping
     """The same, with the rows joined to none.
 
     The planner takes every value of a column for a bucket of its own, and so lets workers fetch rows that their leader
-    alone hashes and adds up. Of a union it knows nothing, and believes in a few groups.
+    alone hashes and adds up. Of a union it knows nothing, and believes in a few groups; the part that can give no row
+    is gone before the statement runs.
     """
     keys = group_keys(sums)
     values = [scan.bucket or "NULL::bigint", *(as_stored.get(key, key) for key in keys), scan.row or "NULL::bigint"]
@@ -169,13 +170,16 @@ def _shared_statement(scan: Scan, sums: Sequence[TotalCheck], as_stored: Mapping
     found = ["count(*)", f"sum({digest})", f"avg({digest})"]
     for total in sums:
         where, amount = condition(total), amount_expression(total)
-        counts, value = f"c{len(values)}", f"c{len(values) + 1}"
-        values += [f"({where})" if where else "true", f"CASE WHEN {where} THEN {amount} END" if where else amount]
-        found += [f"count(*) FILTER (WHERE {counts})", f"count({value})", f"sum({value})::numeric"]
+        counts = f"count(*) FILTER (WHERE c{len(values)})" if where else "count(*)"
+        values += [f"({where})"] if where else []
+        value = f"c{len(values)}"
+        values += [f"CASE WHEN {where} THEN {amount} END" if where else amount]
+        found += [counts, f"count({value})", f"sum({value})::numeric"]
         found += [f"pg_typeof(sum({value}))::text"]
     named = ", ".join(f"{value} AS c{place}" for place, value in enumerate(values))
     none = ", ".join(["NULL"] * len(values))
-    rows = f"SELECT {named} FROM ONLY {_named(scan)} UNION ALL SELECT {none} WHERE false"  # noqa: S608 - quoted, and a plan's SQL
+    table = f"FROM ONLY {_named(scan)}"
+    rows = f"SELECT {named} {table} UNION ALL SELECT {none} {table} WHERE false"
     grouped = [f"c{place}" for place in range(0 if scan.bucket else 1, len(keys) + 1)]
     by = f" GROUP BY {', '.join(grouped)}" if grouped else ""
     told[0] = "c0" if scan.bucket else "NULL::bigint"

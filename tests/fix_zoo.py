@@ -68,6 +68,16 @@ def folded(count: int = 6) -> list[tuple[int, int]]:
 
 _EPOCH = "'2000-01-01'::timestamp"
 _FOLDED = [number for pair in folded() for number in pair]
+_FIRST = -49316670
+"""Times 2^32 microseconds, counted from 2000: the first multiple that an instant can have."""
+_EARLY = (_FIRST << 32) - 2**31 - 7
+_MIRRORED = [
+    *(-(number >> 32) - 1 << 32 | number & 0xFFFFFFFF for number in _FOLDED),
+    _EARLY, _FIRST << 32 | (_EARLY & 0xFFFFFFFF) ^ ((_FIRST ^ _FIRST - 1) & 0xFFFFFFFF),
+    _FIRST - 1 << 32 | 2**31 + _FIRST - 1, _FIRST << 32, (_FIRST << 32) - 1,
+]  # fmt: skip
+"""What folding confuses where the sign is left out; an instant of the first minutes and one of the next hour, and one
+that is like -infinity, if they are not told apart; the border."""
 _STAMPS = (
     *_texts("2026-11-21 22:09:00", "2026-11-21 22:09:00.000001", "2026-11-21 22:09:00.000002", "1970-01-01 00:00:00",
             "1970-01-01 00:00:00.000001", "1969-12-31 23:59:59.999999", "2000-01-01", "1999-12-31 23:59:59.999999",
@@ -75,7 +85,7 @@ _STAMPS = (
             "0044-03-15 BC", "0044-03-15", "0044-03-15 00:00:00.000001 BC", "1834-01-01", "1833-12-31 23:59:59.999999",
             "1833-12-31 23:59:59.999998", "2105-12-31 23:59:59.999999", "2106-01-01", "2106-01-01 00:00:00.000001",
             "4714-11-24 BC", "4714-11-24 00:00:00.000001 BC", "infinity", "-infinity"),
-    *(f"{_EPOCH} + interval '{number} microseconds'" for number in _FOLDED),
+    *(f"{_EPOCH} + interval '{number} microseconds'" for number in [*_FOLDED, *_MIRRORED]),
 )  # fmt: skip
 _AMOUNTS = _texts(
     "0", "1", "-1", "10000", "-10000", "100000000", "0.01", "100", "-0.01", "NaN", "1234567890.12", "1234567890.13",

@@ -17,7 +17,7 @@ import pytest
 from bench.blocks import CONTESTS, LIVE, LOCATED, SERIAL, STORED
 from bench.children import ChildError, Ended, TooSlow, run_child, without_places
 from bench.goals import judge
-from bench.ledger import handful, keys, ten_rows
+from bench.ledger import BY_HAND, handful, keys, ten_rows
 from bench.page import render
 from bench.peers import PEERS
 from bench.results import Findings, Machine, PeerResult, Run, Series
@@ -57,6 +57,8 @@ def test_it_runs_from_end_to_end_and_writes_its_page(place: Path) -> None:
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in page.splitlines() if " | " in line}
     for contest in CONTESTS:
         assert re.fullmatch(r"\d+\.\d\d", rows[contest.name][0]), said + page
+    for name in BY_HAND:
+        assert re.fullmatch(r"\d+\.\d\d", rows[name][0]), page
     assert "could not be done" not in page
     assert "--rows 2000" in page
     assert str(place) not in page

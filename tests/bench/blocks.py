@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 
 from bench.children import ChildError, last_word, run_child, without_places
-from bench.ledger import BARE_SCAN, Fault, keys
+from bench.ledger import BARE_SCAN, BY_HAND, Fault, keys
 from bench.ours import Job, Told, sound
 from bench.pair import LIMITS, damaged
-from bench.results import Run, Series
+from bench.results import Findings, Run, Series
 from drills.addresses import Address
 from drills.errors import DrillbookError
 from drills.sessions import Access, session
@@ -64,12 +64,17 @@ class Site:
 
 def bare_scans(source: Address) -> list[float]:
     """Seconds of some bare scans, one after the other and without parallel workers."""
+    return _seconds(source, [BARE_SCAN] * _BARE_SCANS)
+
+
+def _seconds(source: Address, statements: Sequence[str]) -> list[float]:
+    """Of each statement, by one process of the server."""
     with session(source, name="bench", access=Access.READ_ONLY, limits=LIMITS) as connection:
         connection.execute("SET max_parallel_workers_per_gather = 0")
         found = []
-        for _ in range(_BARE_SCANS):
+        for statement in statements:
             started = time.monotonic()
-            connection.execute(BARE_SCAN).fetchall()
+            connection.execute(statement.encode()).fetchall()
             found.append(time.monotonic() - started)
     return found
 
@@ -97,12 +102,12 @@ def run_ours(site: Site, contest: Contest, *, totals: bool = True) -> tuple[Told
     return told, Run(told.seconds, 0, ended.seconds, ended.cpu, ended.peak)
 
 
-def run_block(site: Site, bare: Series, ours: dict[str, Series], faults: Sequence[Fault]) -> None:
+def run_block(site: Site, found: Findings, faults: Sequence[Fault]) -> None:
     """Each of ours once. A failure is noted with its series, and does not stop the others."""
-    scans = bare_scans(site.source)
+    scans, by_hand = bare_scans(site.source), _seconds(site.source, [*BY_HAND.values()])
     block: list[tuple[Series, Run]] = []
     for contest in CONTESTS:
-        series = ours.setdefault(contest.name, Series(contest.name))
+        series = found.ours.setdefault(contest.name, Series(contest.name))
         planted = faults if contest.damaged else ()
         try:
             with damaged(site.copy, planted) if planted else nullcontext():
@@ -114,7 +119,9 @@ def run_block(site: Site, bare: Series, ours: dict[str, Series], faults: Sequenc
         block.append((series, run))
     scans += bare_scans(site.source)
     base = median(scans)
-    bare.runs.append(Run(base, 1, base, 0, 0))
+    found.bare.runs.append(Run(base, 1, base, 0, 0))
+    for name, seconds in zip(BY_HAND, by_hand, strict=True):
+        found.by_hand.setdefault(name, Series(name)).runs.append(Run(seconds, seconds / base, seconds, 0, 0))
     for series, run in block:
         series.runs.append(Run(run.seconds, run.seconds / base, run.process, run.cpu, run.peak))
 

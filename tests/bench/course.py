@@ -87,7 +87,7 @@ class Bench:
         warm(site.source, site.copy)
         self.found.heap = run(source, "SELECT pg_relation_size('ledger')")[0][0] / 2**20
         for number in range(1, self.chosen.repetitions + 1):
-            run_block(site, self.found.bare, self.found.ours, ten_rows(self.chosen.rows))
+            run_block(site, self.found, ten_rows(self.chosen.rows))
             say(f"block {number} of {self.chosen.repetitions}: bare scan {self.found.bare.runs[-1].seconds:.2f} s")
             for series in self.found.ours.values():
                 say(f"    {series.name}: {_told(series)}")

@@ -10,6 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BARE_SCAN = "SELECT count(*), sum(amount) FROM ledger"
+BY_HAND = {
+    "the totals: `SELECT currency, count(*), sum(amount) … GROUP BY currency`":
+        "SELECT currency, count(*), sum(amount) FROM ledger GROUP BY currency",
+    "the jsonb as text, as a dump reads it: `SELECT count(doc::text)`": "SELECT count(doc::text) FROM ledger",
+    "each row's hash by the server's own function, which misses faults (docs/adr/0006): "
+    "`SELECT sum(hash_record_extended(ledger, 0))`": "SELECT sum(hash_record_extended(ledger, 0)) FROM ledger",
+    "the hash of each row's text: `SELECT sum(hashtextextended(ledger::text, 0))`":
+        "SELECT sum(hashtextextended(ledger::text, 0)) FROM ledger",
+}  # fmt: skip
+"""What somebody would type who has no tool: a measure of what is to be had at all."""
 TABLE = """
 CREATE TABLE ledger (
     id bigint NOT NULL, account int NOT NULL, amount numeric(18,2) NOT NULL, currency char(3) NOT NULL,

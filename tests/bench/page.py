@@ -39,6 +39,13 @@ workers, at both ends of each; a ratio is to the bare scan of its own block. Sec
 smallest and the largest ratio. *Process* counts the start of the interpreter as well. CPU and memory are those of the
 client's processes, not of the server's.
 """
+_BY_HAND = """\
+## By hand
+
+What the same server takes for statements that somebody without a tool would type, on the same ledger in the same
+blocks, by one process: no tool that has the server read and add up can come below them. Totals by currency cannot cost
+less than the first, and whatever looks at the jsonb column has the second to pay before anything else.
+"""
 _FAULTS = """\
 ## What each says of one fault
 
@@ -60,6 +67,8 @@ def render(findings: Findings, day: date) -> str:
         _table(["", "Seconds", "Ratio to the bare scan", "Spread", "Process", "CPU s", "Peak MB"], _costs(findings)),
         "## Goals\n",
         _table(["Goal", "Found", ""], _goals(findings)),
+        _BY_HAND,
+        _table(["", "Seconds", "Ratio to the bare scan", "Spread"], _by_hand(findings)),
         "## The peers\n",
         *_peers(findings),
     ]  # fmt: skip
@@ -117,6 +126,11 @@ def _cost_of_peer(peer: PeerResult) -> Sequence[str]:
         return [name, f"{run.seconds:.1f}", f"**{run.ratio:.1f}**", "one run", f"{run.process:.1f}", f"{run.cpu:.1f}",
                 f"{run.peak:.0f}"]  # fmt: skip
     return [name, f"not run: {peer.absent}" if peer.absent else peer.series.failed, *[""] * 5]
+
+
+def _by_hand(findings: Findings) -> Iterator[Sequence[str]]:
+    for series in findings.by_hand.values():
+        yield _cost(series)[:4]
 
 
 def _goals(findings: Findings) -> Iterator[Sequence[str]]:

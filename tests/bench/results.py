@@ -86,6 +86,8 @@ class Findings:
     heap: float = 0
     """MB of the ledger's heap."""
     bare: Series = field(default_factory=lambda: Series("bare scan"))
+    by_hand: dict[str, Series] = field(default_factory=dict)
+    """Statements without a tool."""
     ours: dict[str, Series] = field(default_factory=dict)
     peers: list[PeerResult] = field(default_factory=list)
     faults: dict[str, dict[str, str]] = field(default_factory=dict)
