@@ -192,19 +192,30 @@ class Surroundings(Model):
 
 
 class Backup(Model):
-    """What the recovery method took."""
+    """What the recovery method took, or picked among those that were there."""
 
     method: str
     path: str
+    """A folder or file; of a backup elsewhere, what its repository calls it."""
     size: int
     """Bytes on disk."""
     files: int
     digest: str
-    """SHA-256 over the sorted `sha256  name` lines of its files, as `sha256sum` prints them."""
+    """SHA-256 over the sorted `sha256  name` lines of its files, as `sha256sum` prints them; of a base backup that of
+    its manifest. Empty where it is verified by the tool that keeps it."""
     commands: tuple[tuple[str, ...], ...]
     """Argument vectors as run."""
     seconds: float
     surroundings: Surroundings | None = None
+    label: str = ""
+    """What the tool that made it calls it."""
+    taken: Instant | None = None
+    """When it was complete; None where it was taken from the snapshot of the drill."""
+    start_lsn: str = ""
+    """Of a physical backup: where replay has to begin."""
+    stop_lsn: str = ""
+    """Of a physical backup: where it becomes consistent."""
+    timeline: int = 0
 
 
 class Copy(Model):

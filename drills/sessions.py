@@ -167,7 +167,7 @@ def exported_snapshot(connection: psycopg.Connection) -> Iterator[Snapshot]:
     try:
         row = connection.execute(
             "SELECT pg_export_snapshot(), clock_timestamp(), pg_current_snapshot()::text,"
-            " (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text"
+            " (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text"
         ).fetchone()
         name, taken, seen, lsn = _some(row)
         yield Snapshot.model_validate({"name": name, "taken": taken, "xmin_xmax": seen, "wal_lsn": lsn})

@@ -1,4 +1,4 @@
-"""The contract of a recovery method: back up, restore; destroying is the same for all (see `flows.stages`).
+"""The contracts of recovery methods: back up, restore; destroying is the same for all (see `flows.stages`).
 
 A method is handed what it needs, returns what it did, and keeps everything its tools said in the folder it was given.
 It journals nothing and judges nothing but whether it could do its work.
@@ -77,6 +77,32 @@ class RecoveryMethod(Protocol):
 
     def restore(self, backup: Backup, target: Address, *, owned: bool, workspace: Workspace) -> Restore:
         """Load the backup; `owned` says that the whole target server is the drill's."""
+        ...
+
+
+class Physical(Protocol):
+    """A method that brings back a data directory and the WAL behind it, rather than statements."""
+
+    def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
+        """Bring the files of this backup into a folder that does not exist yet, verified, owned by the server's account.
+
+        The folder is the data directory of the copy. Nothing is started.
+
+        Raises:
+            ToolError: it could not be brought, or is not what it was when it was taken.
+        """
+        ...
+
+    def fetch_wal(self, name: str, to: Path) -> bool:
+        """Put a WAL segment or a timeline's history file there; False where the archive has none of this name.
+
+        Raises:
+            ToolError: the archive cannot be read.
+        """
+        ...
+
+    def restore_command(self) -> str:
+        """What the server is to run for each file of WAL: a shell command with %f and %p, which writes to %p alone."""
         ...
 
 
