@@ -28,7 +28,7 @@ from drills.records import Verdict
 from flows.rehearsal import rehearse
 from flows.runtime import Drill, Progress, Silent, open_drill
 from flows.settings import home
-from flows.stages import look
+from flows.stages.guard import look
 from reports.bundle import bundle_path
 from reports.summary import markdown
 

@@ -24,7 +24,8 @@ from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import scratch_database, scratch_name
 from flows.runtime import Drill, given
-from flows.stages import keep_queries, sessions_on
+from flows.stages.checks import sessions_on
+from flows.stages.shared import keep_queries
 
 
 def prove_checks(drill: Drill, server: Server, expectations: FileRef) -> None:

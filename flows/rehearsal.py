@@ -20,9 +20,13 @@ from drills.fold import AFTER_RESTORE, after_outage
 from drills.plan_smoke import SmokeCommand, SmokeHttp
 from drills.records import Record, Verdict
 from drills.secrets import VAULT
-from flows import stages
 from flows.proving import prove_checks
 from flows.runtime import Drill
+from flows.stages.backup import back_up
+from flows.stages.checks import check, try_out
+from flows.stages.guard import look
+from flows.stages.outage import injure
+from flows.stages.restore import restore
 from flows.sweep import close, destroy_all
 
 _PATIENCE = 3
@@ -63,17 +67,17 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
     """
     stop: BaseException | None = None
     try:
-        server = step(stages.look, drill)
-        backup, expectations = step(stages.back_up, drill, server)
-        step(stages.restore, drill, server, backup)
-        step(stages.check, drill, server, expectations, AFTER_RESTORE)
+        server = step(look, drill)
+        backup, expectations = step(back_up, drill, server)
+        step(restore, drill, server, backup)
+        step(check, drill, server, expectations, AFTER_RESTORE)
         if drill.plan.negative_control.enabled:
             step(prove_checks, drill, server, expectations)
         for outage in drill.plan.outages:
-            step(stages.injure, drill, outage)
-            step(stages.check, drill, server, expectations, after_outage(outage.name))
-        if any(isinstance(check, SmokeCommand | SmokeHttp) for check in drill.plan.checks.smoke):
-            step(stages.try_out, drill, server)
+            step(injure, drill, outage)
+            step(check, drill, server, expectations, after_outage(outage.name))
+        if any(isinstance(smoke, SmokeCommand | SmokeHttp) for smoke in drill.plan.checks.smoke):
+            step(try_out, drill, server)
     except DrillbookError as error:
         _note(drill, error)
     except Exception as error:  # noqa: BLE001 - such as a Prefect server that went away; the drill testifies

@@ -22,11 +22,11 @@ from drills.planfile import read_plan
 from drills.processes import run_tool
 from drills.records import Outcome, Record, Verdict
 from drills.recovery.dump import _size
-from flows import stages
 from flows.cli import entry, exit_code
 from flows.index import drill_named
 from flows.rehearsal import rehearse
 from flows.runtime import Drill, Silent, open_drill
+from flows.stages import checks as stage_of_checks
 from reports.bundle import bundle_path
 from reports.verify import verify
 
@@ -488,7 +488,7 @@ def test_an_error_nobody_thought_of_is_unknown_and_still_testifies(
     def break_down(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by pw-" + "0" * 16)
 
-    monkeypatch.setattr(stages, "run_checks", break_down)
+    monkeypatch.setattr(stage_of_checks, "run_checks", break_down)
     record = run_drill(home, shop.plan())
     assert record.verdict is Verdict.UNKNOWN
     assert "ZeroDivisionError" in record.problems[0].message

@@ -1,0 +1,97 @@
+"""A round of checks: every question of the plan, put to the copy as it is now."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from checks.asking import Log
+from checks.expectations import (
+    look_at_platform,
+    read_expectations,
+    refuse_incomparable,
+)
+from checks.suite import Subject, run_checks, try_programs
+from drills import events, guard
+from drills.addresses import Address
+from drills.applications import Applications
+from drills.planned import BY_PROGRAMS
+from drills.records import (
+    FileRef,
+    Server,
+    Verdict,
+    file_name,
+)
+from drills.sessions import (
+    PINNED,
+    STAGING_LIMITS,
+    Access,
+    Sessions,
+    connect,
+    describe,
+    session,
+)
+from flows.runtime import Drill, given
+from flows.stages.shared import keep_queries, method_of, workspace_of
+
+
+def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Verdict:
+    """One round: every check of the plan, put to the copy as it is now.
+
+    Raises:
+        DrillbookError: the copy cannot be asked.
+    """
+    with drill.stage(f"checks {name}", Verdict.UNKNOWN):
+        copy = given(drill.copy)
+        expected = read_expectations(drill.folder, expectations)
+        with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+            there = describe(connection, copy)
+            guard.refuse_if_any([guard.judge_separation(server, there)])
+            log = Log(there.role, f"{there.system_identifier}/{there.database}")
+            refuse_incomparable(expected, PINNED, look_at_platform(connection, log))
+        sessions, writing = (sessions_on(drill, copy, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
+        folder = drill.folder / "reconcile" / file_name(name)
+        verdicts = []
+        subject = Subject(
+            sessions.plain,
+            writing.plain,
+            log,
+            drill.opened,
+            jobs=drill.plan.recovery.jobs,
+            probe=Applications(copy, drill.id, drill.raw, Path.cwd()),
+            owners=drill.staging is None,
+            give_rows=partial(method_of(drill).rows_of, workspace=workspace_of(drill, drill.progress.advance)),
+        )
+        with sessions.cancelled_on_error(), writing.cancelled_on_error():
+            for result in run_checks(drill.plan.checks, expected, subject, folder, drill.progress.advance):
+                drill.journal.append(events.Checked(round=name, result=result))
+                verdicts.append(result.verdict)
+        keep_queries(drill, log.queries)
+        verdict = Verdict.worst(verdicts)
+        drill.journal.append(events.RoundEnded(round=name, verdict=verdict))
+    return verdict
+
+
+def try_out(drill: Drill, server: Server) -> Verdict:
+    """The last round: programs work with the copy, and may write to it.
+
+    Raises:
+        DrillbookError: the copy cannot be asked, or is production.
+    """
+    with drill.stage(f"checks {BY_PROGRAMS}", Verdict.UNKNOWN):
+        copy = given(drill.copy)
+        with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+            guard.refuse_if_any([guard.judge_separation(server, describe(connection, copy))])
+        probe = Applications(copy, drill.id, drill.raw, Path.cwd())
+        verdicts = []
+        for result in try_programs(drill.plan.checks, probe, drill.folder / "reconcile" / file_name(BY_PROGRAMS)):
+            drill.journal.append(events.Checked(round=BY_PROGRAMS, result=result))
+            verdicts.append(result.verdict)
+        verdict = Verdict.worst(verdicts)
+        drill.journal.append(events.RoundEnded(round=BY_PROGRAMS, verdict=verdict))
+    return verdict
+
+
+def sessions_on(drill: Drill, copy: Address, access: Access) -> Sessions:
+    """Sessions on a copy, so that all of them can be cancelled at once."""
+    return Sessions(lambda: connect(copy, name=drill.name, access=access, limits=STAGING_LIMITS))

@@ -1,0 +1,117 @@
+"""The first stage: every reason not to begin, before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drills import events, guard
+from drills.addresses import Address, resolve_address
+from drills.locks import Lock, holder
+from drills.places import open_place
+from drills.records import (
+    Finding,
+    Server,
+    Verdict,
+    file_name,
+)
+from drills.sessions import (
+    STAGING_LIMITS,
+    Access,
+    describe,
+    session,
+)
+from drills.tools import choose_tools
+from flows.runtime import Drill
+from flows.stages.shared import source_limits
+
+
+def look(drill: Drill) -> Server:
+    """Every reason not to begin. Nothing is made before this has passed.
+
+    Raises:
+        RefusedError: there is one.
+        ConnectError: source or staging cannot be reached.
+    """
+    plan = drill.plan
+    with drill.stage("guard", None):
+        source = resolve_address(plan.source.address, plan.source.password)
+        staging = resolve_address(plan.staging.address, plan.staging.password) if plan.staging.address else None
+        with session(source, name=drill.name, access=Access.READ_ONLY, limits=source_limits(drill)) as connection:
+            server = describe(connection, source)
+            findings = [
+                guard.judge_role(guard.ways_to_write(connection), plan.source.writable_role),
+                guard.judge_solitude(drill.id, guard.other_drills(connection)),
+            ]
+        findings += _look_at_staging(drill, server, staging)
+        tools = choose_tools(plan.tools, server.major, source.host)
+        for program in ("pg_restore", *(("initdb", "postgres") if staging is None else ())):
+            tools.program(program)
+        found = f"{tools.version} in {tools.folder}"
+        findings.append(Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found))
+        findings += [*_look_at_room(drill, server), guard.judge_evidence(Path(plan.evidence.folder))]
+        findings.append(_hold_database(drill, server, findings))
+        drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
+        guard.refuse_if_any(findings)
+        drill.source, drill.staging, drill.tools, drill.source_server = source, staging, tools, server
+        drill.begun = True
+    return server
+
+
+def _look_at_room(drill: Drill, server: Server) -> list[Finding]:
+    """Dump and copy may lie on different file systems when servers cannot reach the drill's own folder."""
+    wish = drill.plan.staging
+    if wish.address is not None:
+        unseen = "not looked at: the disk of a staging server that is there already cannot be seen from here"
+        dump = guard.judge_room(guard.measure_room(drill.folder, server.size, makes_copy=False, limit=None))
+        return [dump, Finding(name="room for the copy", verdict=Verdict.UNKNOWN, found=unseen)]
+    copy_place = open_place(drill.folder / "staging").parent
+    if copy_place.stat().st_dev == drill.folder.stat().st_dev:
+        places = [(drill.folder, True)]
+    else:
+        places = [(drill.folder, False), (copy_place, True)]
+    return [
+        guard.judge_room(guard.measure_room(place, server.size, makes_copy=makes_copy, limit=wish.disk_limit))
+        for place, makes_copy in places
+    ]
+
+
+def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> list[Finding]:
+    if staging is None:
+        return [
+            Finding(
+                name="staging is not production",
+                verdict=Verdict.PASS,
+                found="the drill makes a cluster of its own; compared again before the restore",
+            )
+        ]
+    with session(staging, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        there = drill.staging_server = describe(connection, staging)
+        row = connection.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+    able = row is not None and bool(row[0])
+    return [
+        guard.judge_separation(server, there),
+        guard.judge_versions(server, there),
+        Finding(
+            name="staging role may create databases",
+            verdict=Verdict.PASS if able else Verdict.FAIL,
+            found="yes" if able else "no",
+            hint="" if able else f"ALTER ROLE {there.role} CREATEDB on the staging server",
+        ),
+    ]
+
+
+def _hold_database(drill: Drill, server: Server, findings: list[Finding]) -> Finding:
+    """Take the lock on the database, the last thing that can go wrong. Its file is the drill's first effect."""
+    name = "no other drill from this working folder"
+    path = drill.home / "locks" / f"{server.system_identifier}-{file_name(server.database)}.lock"
+    if any(finding.verdict is Verdict.FAIL for finding in findings):
+        return Finding(name=name, verdict=Verdict.UNKNOWN, found="not looked at: the drill is refused already")
+    drill.intend("lock", str(path))
+    drill.database_lock = Lock.take(path, drill.id)
+    if drill.database_lock is None:
+        other = holder(path)
+        hint = "wait for it to end; `drillbook list` shows it"
+        return Finding(
+            name=name, verdict=Verdict.FAIL, found=f"{other or 'another drill'} holds this database", hint=hint
+        )
+    return Finding(name=name, verdict=Verdict.PASS, found="the lock on this database is ours")
