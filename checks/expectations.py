@@ -43,10 +43,11 @@ def expect(
     measures: Measures,
     controls: Sequence[ControlTotals] = (),
     platform: Platform | None = None,
+    basis: Basis = Basis.SNAPSHOT,
 ) -> Expectations:
     """What was measured in the snapshot, as what must come back."""
     return Expectations(
-        basis=Basis.SNAPSHOT,
+        basis=basis,
         snapshot=snapshot,
         platform=platform,
         settings=settings,

@@ -217,7 +217,8 @@ def _section(
         again = section and told.setdefault(section, place) != place
         if section and not again:
             inner.append((place, models[section], ""))
-        inner += [(place, models[name], f" of kind `{kind}`") for kind, name in _kinds_in(field).items()]
+        tag = _discriminator(field).get("propertyName", "")
+        inner += [(place, models[name], f" of {tag} `{kind}`") for kind, name in _kinds_in(field).items()]
         default = "its own defaults" if "$ref" in field else _value(field.get("default"))
         default = "*required*" if key in model.get("required", []) else default
         example = "" if section or _kinds_in(field) else _value(field["examples"][0])
@@ -239,9 +240,15 @@ def _reference_in(field: dict[str, Any]) -> str:
     return ""
 
 
+def _discriminator(field: dict[str, Any]) -> dict[str, Any]:
+    """By what the models of a key, or of its elements, are told apart."""
+    found: dict[str, Any] = field.get("discriminator", field.get("items", {}).get("discriminator", {}))
+    return found
+
+
 def _kinds_in(field: dict[str, Any]) -> dict[str, str]:
-    """Where the model of an element depends on its kind: each kind, and the name of its model."""
-    mapping = field.get("items", {}).get("discriminator", {}).get("mapping", {})
+    """Where the model depends on its kind: each kind, and the name of its model."""
+    mapping = _discriminator(field).get("mapping", {})
     return {kind: reference.rsplit("/", 1)[-1] for kind, reference in mapping.items()}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from psycopg.errors import ProgrammingError
 from psycopg.pq import Conninfo
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+from drills.records import Instant
 from drills.secrets import REFERENCE, REFERENCE_PATTERN
 from drills.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, show_duration, show_size
 
@@ -69,6 +70,15 @@ def _period(value: timedelta) -> timedelta:
     return value
 
 
+def _moment(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("expected an instant with its time zone, such as 2026-11-21T22:09:00Z") from None
+
+
 def _some(value: int) -> int:
     if value <= 0:
         raise ValueError("expected more than nothing")
@@ -83,6 +93,8 @@ Duration = Annotated[
 ]
 Period = Annotated[Duration, AfterValidator(_period)]
 """A duration that is not nothing, and that PostgreSQL can hold as a timeout."""
+Moment = Annotated[Instant, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""An instant as a plan writes it (RFC 3339)."""
 Size = Annotated[
     int,
     BeforeValidator(parse_size),

@@ -7,7 +7,6 @@ errors, is `drills.planfile`; the reference in docs/plan.md and the JSON Schema 
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Literal, Self
 
@@ -16,11 +15,13 @@ from pydantic import Field, model_validator
 from drills.fields import Address, Duration, Name, Period, Reference, Size, Text, Title, Tools, server_of
 from drills.plan_checks import Checks, InvariantCheck
 from drills.plan_negative import NegativeControl
+from drills.plan_recovery import BaseBackup, Dump
 from drills.plan_section import Section, fault, refuse_twice
 from drills.plan_totals import TotalCheck
 from drills.units import parse_duration, parse_size, show_duration
 
 __all__ = [
+    "BaseBackup",
     "Checks",
     "Dump",
     "Evidence",
@@ -89,45 +90,6 @@ class Source(Section):
     load: Load | None = Field(
         None, description="How busy production may be; not looked at unless given. Needs pg_read_all_stats."
     )
-
-
-class Dump(Section):
-    """pg_dump in directory format from one exported snapshot, restored by pg_restore."""
-
-    method: Literal["dump"] = Field(description="The recovery method.", examples=["dump"])
-    jobs: int = Field(
-        2, ge=1, le=64, description="Parallel connections of pg_dump, pg_restore and the measuring.", examples=[4]
-    )
-    compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
-        "gzip",
-        description="How the dump's files are compressed. `gzip` is written at level 1: the default level takes twice "
-        "as long to save an eighth of the size. `lz4` and `zstd` need tools that were built with them.",
-        examples=["none"],
-    )
-    backup_timeout: Period = Field(
-        timedelta(hours=4), description="The longest that the backup may take.", examples=["4h"]
-    )
-    restore_timeout: Period = Field(
-        timedelta(hours=8), description="The longest that the restore may take.", examples=["8h"]
-    )
-    accept_warnings: tuple[Text, ...] = Field(
-        (),
-        description="Regular expressions for warnings of pg_dump and pg_restore that have been looked at and are in "
-        "order. Any other warning makes the drill UNKNOWN; errors cannot be accepted.",
-        examples=[["circular foreign-key constraints"]],
-    )
-
-    @model_validator(mode="after")
-    def _patterns_compile(self) -> Self:
-        for index, pattern in enumerate(self.accept_warnings):
-            try:
-                matches_all = re.search(pattern, "") or re.search(pattern, "\0")
-            except re.error as error:
-                said = f"{pattern!r} is not a regular expression: {error}"
-                raise fault(said, "accept_warnings", index) from None
-            if matches_all:
-                raise fault(f"{pattern!r} accepts every warning", "accept_warnings", index)
-        return self
 
 
 class Staging(Section):
@@ -229,7 +191,7 @@ class Plan(Section):
         (), description="Ids of the controls that this drill evidences.", examples=[["SOC2-A1.3", "DORA-12.6"]]
     )
     source: Source = Field(description="The production database.")
-    recovery: Dump = Field(description="How it is brought back.")
+    recovery: Dump | BaseBackup = Field(discriminator="method", description="How it is brought back.")
     staging: Staging = Field(default_factory=Staging, description="Where the copy is restored.")
     checks: Checks = Field(default_factory=Checks, description="What the copy must prove.")
     negative_control: NegativeControl = Field(
@@ -253,10 +215,33 @@ class Plan(Section):
             if name.casefold() == "restore":
                 raise fault(f"{name!r} is no name for an outage: the checks after it are told by that name", *at)
         refuse_twice("an outage", places)
+        if not self.recovery.aligned:
+            self._refuse_what_changes()
         if self.staging.address is None:
             return self
+        if not isinstance(self.recovery, Dump):
+            said = f"method {self.recovery.method} brings back a whole server, which the drill makes by itself"
+            raise fault(said, "staging", "address")
         if self.outages:
             raise fault("kill_server with staging.address: only a server that the drill made may be killed", "outages")
         if server_of(self.staging.address) == server_of(self.source.address):
             raise fault("the server is that of source.address: staging is never production", "staging", "address")
         return self
+
+    def _refuse_what_changes(self) -> None:
+        """A copy of another time is held against what closed periods hold, and nothing else that the source has."""
+        comparing = {
+            "row_counts": self.checks.row_counts,
+            "content": self.checks.content.compare,
+            "sequences": self.checks.sequences,
+        }
+        asked = [name for name, wanted in comparing.items() if wanted]
+        if asked:
+            said = "the copy is of another time than the source is measured at: expected this to be off"
+            raise fault(said, "checks", asked[0], *(["compare"] if asked[0] == "content" else []))
+        for index, total in enumerate(self.checks.totals):
+            if total.closed is None:
+                said = "expected a closing rule, since the copy is of another time than the source is measured at"
+                raise fault(said, "checks", "totals", index, "closed")
+        if not self.checks.totals:
+            raise fault("expected a total with a closing rule: nothing else shows what came back", "checks", "totals")

@@ -98,7 +98,7 @@ class _Untitled(GenerateJsonSchema):
 def _explain(fault: ErrorDetails, lines: dict[Location, int], name: str) -> tuple[int, str, str]:
     """Line, message and hint for one fault that pydantic found."""
     context = fault.get("ctx", {})
-    loc, keys = _follow((*fault["loc"], *context.get("at", ()), *(["kind"] if fault["type"] in _KINDS else [])))
+    loc, keys = _follow((*fault["loc"], *context.get("at", ()), *([_tag(fault)] if fault["type"] in _KINDS else [])))
     at = loc
     while at not in lines:
         at = at[:-1]
@@ -119,7 +119,9 @@ def _explain(fault: ErrorDetails, lines: dict[Location, int], name: str) -> tupl
 
 
 _KINDS = {"union_tag_invalid", "union_tag_not_found"}
-"""Faults of the key `kind`, which pydantic tells of the element."""
+"""Faults of the key that says which of several models it is, which pydantic tells of the element."""
+_TAGS = ("kind", "method")
+"""What such keys are called."""
 _TOLD: Mapping[str, str] = MappingProxyType(
     {
         "string_type": "expected a text",
@@ -141,7 +143,7 @@ def _got(fault: ErrorDetails) -> str:
     """What came instead. A text is told only where the key takes no free text: elsewhere it may be a secret."""
     value = fault["input"]
     if fault["type"] in _KINDS and isinstance(value, dict):
-        value = value.get("kind")
+        value = value.get(_tag(fault))
     if isinstance(value, dict | tuple) or value is None:
         return f", got {'nothing' if value is None else 'a mapping' if isinstance(value, dict) else 'a list'}"
     if fault["type"] in {"tuple_type", "dict_type", "model_type", "model_attributes_type"}:
@@ -184,8 +186,14 @@ def _follow(loc: Location) -> tuple[Location, list[str]]:
     return place, keys
 
 
+def _tag(fault: ErrorDetails) -> str:
+    """The key by which pydantic chooses among models; it tells it in quotes."""
+    return str(fault.get("ctx", {}).get("discriminator", "")).strip("'")
+
+
 def _kind_of(model: type[BaseModel]) -> object:
-    return model.model_fields["kind"].annotation if "kind" in model.model_fields else None
+    tag = next((tag for tag in _TAGS if tag in model.model_fields), None)
+    return model.model_fields[tag].annotation if tag else None
 
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:

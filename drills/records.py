@@ -78,6 +78,8 @@ class Basis(StrEnum):
     """Where an expected value comes from."""
 
     SNAPSHOT = "snapshot"
+    WAL = "wal"
+    CLOSED_PERIOD = "closed-period"
     CONTROL = "control"
     NONE = "none"
 

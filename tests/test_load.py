@@ -129,7 +129,7 @@ def test_a_dump_is_not_waited_for_when_measuring_has_failed(
         raise LoadError("the source is too busy")
 
     shop.run("CREATE TABLE wide AS SELECT n, repeat(md5(n::text), 30) AS said FROM generate_series(1, 60000) n")
-    monkeypatch.setattr("flows.stages.backup.measure", fail)
+    monkeypatch.setattr("flows.stages.expecting.measure", fail)
     told: list[str] = []
     real = run_tool
 

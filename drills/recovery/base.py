@@ -84,7 +84,7 @@ class Physical(Protocol):
     """A method that brings back a data directory and the WAL behind it, rather than statements."""
 
     def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
-        """Bring the files of this backup into a folder that does not exist yet, verified, owned by the server's account.
+        """Bring the files of this backup into a folder that is not there yet, verified, the server account's own.
 
         The folder is the data directory of the copy. Nothing is started.
 

@@ -32,7 +32,7 @@ from drills.sessions import (
     session,
 )
 from flows.runtime import Drill, given
-from flows.stages.shared import keep_queries, method_of, workspace_of
+from flows.stages.shared import dump_of, keep_queries, workspace_of
 
 
 def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Verdict:
@@ -60,7 +60,7 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
             jobs=drill.plan.recovery.jobs,
             probe=Applications(copy, drill.id, drill.raw, Path.cwd()),
             owners=drill.staging is None,
-            give_rows=partial(method_of(drill).rows_of, workspace=workspace_of(drill, drill.progress.advance)),
+            give_rows=partial(dump_of(drill).rows_of, workspace=workspace_of(drill, drill.progress.advance)),
         )
         with sessions.cancelled_on_error(), writing.cancelled_on_error():
             for result in run_checks(drill.plan.checks, expected, subject, folder, drill.progress.advance):

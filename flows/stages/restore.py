@@ -30,7 +30,7 @@ from drills.staging import (
     size_watch,
 )
 from flows.runtime import Drill, given
-from flows.stages.shared import check_log, method_of, workspace_of
+from flows.stages.shared import check_log, dump_of, workspace_of
 
 
 def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
@@ -49,7 +49,7 @@ def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
         tell = partial(_tell_size, drill, server.size)
         with size_watch(target, copy.parts["dbname"], drill.name, tell) as look_at_size:
             workspace = workspace_of(drill, lambda _done, _total, _unit: look_at_size())
-            done = method_of(drill).restore(backup, target, owned=owned, workspace=workspace)
+            done = dump_of(drill).restore(backup, target, owned=owned, workspace=workspace)
         if owned:
             run_like_production(given(drill.cluster))
         check_log(drill, done.log)

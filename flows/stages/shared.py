@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from drills import events
+from drills import events, plan
 from drills.fold import AFTER_RESTORE
 from drills.measures import Query
 from drills.records import (
@@ -27,9 +27,15 @@ def source_limits(drill: Drill) -> Limits:
     return Limits(wish.statement_timeout, wish.lock_timeout, wish.load.patience if wish.load else timedelta(0))
 
 
-def method_of(drill: Drill) -> Dump:
-    """The recovery method of the plan."""
-    return Dump(drill.plan.recovery, int(drill.plan.source.lock_timeout.total_seconds() * 1000))
+def dump_of(drill: Drill) -> Dump:
+    """The recovery method of a plan that wants a dump.
+
+    Raises:
+        UnforeseenError: it wants another one.
+    """
+    wish = drill.plan.recovery
+    patience = int(drill.plan.source.lock_timeout.total_seconds() * 1000)
+    return Dump(given(wish if isinstance(wish, plan.Dump) else None), patience)
 
 
 def workspace_of(drill: Drill, progress: Callable[[int, int | None, str], None]) -> Workspace:
