@@ -142,11 +142,11 @@ class _Round:
     def _measured(self, name: str, asked: str, ask: Callable[[], Answer]) -> Question:
         """A comparison of what was measured, with the statements that measured it."""
         texts = [query.sql.strip() for query in self.actual.queries if query.name.startswith(asked)]
-        return Question(name, name.replace(" ", "_"), Basis.SNAPSHOT, sorted(dict.fromkeys(texts)), ask)
+        return Question(name, name.replace(" ", "_"), self.expected.basis, sorted(dict.fromkeys(texts)), ask)
 
     def _of_total(self, check: TotalCheck) -> Iterator[Question]:
         texts = [total_statement(check)]
-        yield Question(check.name, "totals", Basis.SNAPSHOT, texts, partial(self._total, check))
+        yield Question(check.name, "totals", self.expected.basis, texts, partial(self._total, check))
         if check.control is not None:
             yield Question(control_name(check), "control", Basis.CONTROL, texts, partial(self._control, check))
 

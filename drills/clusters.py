@@ -13,7 +13,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from drills.addresses import Address
 from drills.errors import ClusterError, ConnectError, ToolError
 from drills.places import Account, free_port, server_account, server_tools
 from drills.processes import last_words, plain_environment, run_tool, spawn
+from drills.quarantine import QUARANTINE
 from drills.remains import destroy_cluster, kill_family, kill_users, processes_using, remove_folder
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, connect
@@ -39,14 +40,8 @@ _BUSY_PORT = "could not bind"
 _NEW_CHECKSUM_DEFAULT = 18
 """Since then a cluster has checksums unless told otherwise (initdb(1))."""
 
-QUARANTINE = {
-    "archive_mode": "off",
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "max_logical_replication_workers": "0",
-    "shared_preload_libraries": "",
-}
-"""A copy reaches nobody, and nobody but this machine reaches it."""
+Ready = Callable[[subprocess.Popen[bytes], float], bool]
+"""Waits until the server that was started is ready, or False when it ended or that moment has passed."""
 
 
 @dataclass
@@ -59,6 +54,15 @@ class Cluster:
     password: str = field(repr=False)
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    superuser: str = SUPERUSER
+    database: str = "postgres"
+    """Where its superuser is let in when nobody says where."""
+    held: Mapping[str, str] = field(default_factory=dict)
+    """What it is told at every start, whatever else it is started with."""
+    options: str = ""
+    """What each session as its superuser is told."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the commands that it runs need, such as the secrets of the archive that it recovers from."""
 
     @property
     def data(self) -> Path:
@@ -70,15 +74,17 @@ class Cluster:
         """What the server said."""
         return self.folder / "log"
 
-    def address(self, database: str = "postgres") -> Address:
+    def address(self, database: str | None = None) -> Address:
         """How to reach it as its superuser."""
         parts = {
             "host": "127.0.0.1",
             "port": str(self.port),
-            "user": SUPERUSER,
-            "dbname": database,
+            "user": self.superuser,
+            "dbname": database or self.database,
             "sslmode": "disable",
         }
+        if self.options:
+            parts["options"] = self.options
         return Address(parts, self.password)
 
     @property
@@ -86,8 +92,12 @@ class Cluster:
         """Whether the server that was started last has not ended."""
         return self.process is not None and self.process.poll() is None
 
-    def start(self, settings: Mapping[str, str], *, deadline: float = _START_DEADLINE) -> None:
-        """Start it and wait until it answers; `deadline` in seconds. Its port is chosen once.
+    def start(
+        self, settings: Mapping[str, str], *, deadline: float = _START_DEADLINE, ready: Ready | None = None
+    ) -> None:
+        """Start it and wait until it answers, or is what `ready` waits for; `deadline` in seconds.
+
+        Its port is chosen once.
 
         Raises:
             ClusterError: it runs already, it ended, or did not answer in time; its last words are in the message.
@@ -100,7 +110,7 @@ class Cluster:
             said = self._log_size()
             self.port = known or free_port()
             process = self._spawn(settings)
-            if self._answers(process, until):
+            if (ready or self._answers)(process, until):
                 return
             ended = process.poll() is not None
             words = self._words(said)
@@ -119,12 +129,12 @@ class Cluster:
             raise ClusterError(f"the server in {self.folder} {reason}", hint=f"its log is {self.log}")
 
     def _spawn(self, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        chosen = {**settings, **QUARANTINE, "port": str(self.port)}
+        chosen = {**settings, **QUARANTINE, **self.held, "port": str(self.port)}
         options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         try:
             self.process = spawn(
                 [self.tools.program("postgres"), "-D", str(self.data), *options],
-                environment=plain_environment(),
+                environment=plain_environment(self.environment),
                 log=self.log,
                 account=self.account,
                 when_orphaned=signal.SIGQUIT,

@@ -9,6 +9,7 @@ DrillbookError
 ├── LoadError            production is too busy to be measured, or its load cannot be seen
 ├── ToolError            a PostgreSQL tool could not be found, failed, or took too long
 ├── ClusterError         a server of ours did not start, stop or go away
+├── AwsError             AWS refused something, did not answer, or did something else
 ├── CheckError           a check could not be asked
 ├── JournalError         the journal is broken or cannot be written
 ├── EvidenceError        a bundle is not what its digests say, or cannot be written
@@ -63,6 +64,17 @@ class ToolError(DrillbookError):
 
 class ClusterError(DrillbookError):
     """A server of ours did not start, did not stop, or did not go away."""
+
+
+class AwsError(DrillbookError):
+    """AWS refused something, did not answer, or did something else than it was asked."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "", transient: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        """As AWS names the error; empty where it is ours."""
+        self.transient = transient
+        """Whether the same question may be answered a little later."""
 
 
 class CheckError(DrillbookError):

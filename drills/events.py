@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from drills.commits import Alignment
 from drills.records import (
     Backup,
     CheckResult,
@@ -28,6 +29,7 @@ from drills.records import (
     Software,
     Verdict,
 )
+from drills.targets import Quarantine, Recovered
 
 
 class Opened(Model):
@@ -122,6 +124,27 @@ class Accepting(Model):
     event: Literal["accepting"] = "accepting"
 
 
+class Replayed(Model):
+    """A physical copy has replayed the WAL up to its target."""
+
+    event: Literal["replayed"] = "replayed"
+    recovered: Recovered
+
+
+class Quarantined(Model):
+    """A physical copy was asked whether it is in quarantine, and answered rightly."""
+
+    event: Literal["quarantined"] = "quarantined"
+    quarantine: Quarantine
+
+
+class AlignmentProved(Model):
+    """The copy said which transactions it holds."""
+
+    event: Literal["alignment proved"] = "alignment proved"
+    alignment: Alignment
+
+
 class Restored(Model):
     """The copy is restored."""
 
@@ -212,6 +235,9 @@ Event = (
     | BackedUp
     | LossDeclared
     | Accepting
+    | Replayed
+    | Quarantined
+    | AlignmentProved
     | Restored
     | Checked
     | RoundEnded

@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from drills import events
+from drills.commits import Alignment
 from drills.errors import JournalError
 from drills.events import Entry
 from drills.journal import Reading
 from drills.measures import NEGATIVE_CONTROL
-from drills.planned import BY_PROGRAMS, planned_checks, planned_outages, planned_programs
+from drills.planned import BY_PROGRAMS, planned_checks, planned_outages, planned_programs, planned_proofs
+from drills.record import Record
 from drills.records import (
     Backup,
     CheckResult,
@@ -28,13 +30,13 @@ from drills.records import (
     OutageResult,
     Outcome,
     Problem,
-    Record,
     Resource,
     Server,
     Snapshot,
     Span,
     Verdict,
 )
+from drills.targets import Quarantine, Recovered
 from drills.units import parse_duration
 
 AFTER_RESTORE = "after restore"
@@ -57,6 +59,9 @@ class _Folding:
     snapshot: Snapshot | None = None
     expectations: FileRef | None = None
     backup: Backup | None = None
+    recovered: Recovered | None = None
+    quarantine: Quarantine | None = None
+    alignment: Alignment | None = None
     copied: Copy | None = None
     checks: dict[str, list[CheckResult]] = field(default_factory=dict)
     rounds: set[str] = field(default_factory=set)
@@ -95,6 +100,8 @@ class _Folding:
                 self._mark("loss declared", entry)
             case events.Accepting():
                 self._mark("accepting connections", entry)
+            case events.Replayed() | events.Quarantined() | events.AlignmentProved():
+                self._take_physical(entry.body)
             case events.Restored(copy_of_it=copied):
                 self.copied = copied
                 self._mark("restored", entry)
@@ -118,6 +125,16 @@ class _Folding:
     def _mark(self, name: str, entry: Entry) -> None:
         if entry.elapsed is not None:
             self.marks[name] = Mark(name=name, at=entry.at, elapsed=entry.elapsed)
+
+    def _take_physical(self, said: events.Replayed | events.Quarantined | events.AlignmentProved) -> None:
+        """What a copy of production's own pages has said of itself."""
+        match said:
+            case events.Replayed(recovered=recovered):
+                self.recovered = recovered
+            case events.Quarantined(quarantine=quarantine):
+                self.quarantine = quarantine
+            case events.AlignmentProved(alignment=alignment):
+                self.alignment = alignment
 
     def _end_span(self, stage: str, entry: Entry, error: str) -> None:
         for index in range(len(self.spans) - 1, -1, -1):
@@ -165,6 +182,9 @@ def fold(reading: Reading) -> Record:
         snapshot=folding.snapshot,
         expectations=folding.expectations,
         backup=folding.backup,
+        recovered=folding.recovered,
+        quarantine=folding.quarantine,
+        alignment=folding.alignment,
         copy_of_it=folding.copied,
         checks={name: tuple(results) for name, results in folding.checks.items()},
         outages=tuple(folding.outages),
@@ -363,6 +383,8 @@ def _skipped(plan: dict[str, object], folding: _Folding) -> list[str]:
     skipped = [f"the outage {name}" for name in outages if name not in done]
     for name in (AFTER_RESTORE, *(after_outage(outage) for outage in outages)):
         skipped += _missing(name, planned_checks(plan), folding)
+    proved = {result.name for result in folding.checks.get(AFTER_RESTORE, [])}
+    skipped += [f"the check {name}, {AFTER_RESTORE}" for name in planned_proofs(plan) if name not in proved]
     skipped += _missing(BY_PROGRAMS, planned_programs(plan), folding) if planned_programs(plan) else []
     # A journal from before there was one has no such key, and nobody asked.
     control = plan.get(NEGATIVE_CONTROL.replace(" ", "_"))

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from drills.fields import Address, Duration, Name, Period, Reference, Size, Text, Title, Tools, server_of
 from drills.plan_checks import Checks, InvariantCheck
 from drills.plan_negative import NegativeControl
-from drills.plan_recovery import BaseBackup, Dump
+from drills.plan_recovery import BaseBackup, Dump, Point
 from drills.plan_section import Section, fault, refuse_twice
 from drills.plan_totals import TotalCheck
 from drills.units import parse_duration, parse_size, show_duration
@@ -29,6 +29,7 @@ __all__ = [
     "KillServer",
     "Objectives",
     "Plan",
+    "Point",
     "Source",
     "Staging",
     "TotalCheck",

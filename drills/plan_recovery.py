@@ -43,6 +43,11 @@ class Recovery(Section):
     )
 
     @property
+    def physical(self) -> bool:
+        """Whether the copy is made of production's own pages."""
+        return True
+
+    @property
     def aligned(self) -> bool:
         """Whether the copy stands where the drill's own snapshot of the source does: every row can be compared."""
         return True
@@ -70,6 +75,11 @@ class Dump(Recovery):
         "as long to save an eighth of the size. `lz4` and `zstd` need tools that were built with them.",
         examples=["none"],
     )
+
+    @property
+    def physical(self) -> bool:
+        """It is made of statements."""
+        return False
 
 
 class Point(Section):
@@ -139,8 +149,7 @@ class BaseBackup(Recovery):
     )
     wal_patience: Period = Field(
         timedelta(seconds=10),
-        description="How long to wait for a commit behind the snapshot. On a source at rest there comes none, "
-        "and the end of the WAL will do.",
+        description="How long to wait for the WAL that belongs to the snapshot.",
         examples=["1min"],
     )
     to: Point | None = Field(None, description="Where recovery stops; the drill's own snapshot unless given.")

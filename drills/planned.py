@@ -11,6 +11,10 @@ BY_PROGRAMS = "by programs"
 """The name of the last round, in which programs may write to the copy."""
 _PROGRAMS = {"command", "http"}
 """The kinds of smoke checks that are asked in that round, and in no other."""
+ALIGNMENT = "alignment"
+"""The check that a physical copy holds just the transactions of the snapshot."""
+_PHYSICAL = {"basebackup", "pgbackrest", "barman", "walg"}
+"""Methods that bring back production's own pages."""
 _NAMED_CHECKS = ("totals", "ledger", "invariants", "smoke")
 """The keys of a plan whose checks have names of their own."""
 
@@ -44,7 +48,14 @@ def planned_checks(plan: dict[str, object]) -> list[str]:
     return [*counts, *(["tables"] if checks.get("tables", True) else []), *own, *named]
 
 
+def planned_proofs(plan: dict[str, object]) -> list[str]:
+    """Names of what has to be proved of the copy once, before its first round."""
+    recovery = plan.get("recovery")
+    elsewhere = isinstance(recovery, dict) and recovery.get("to") is not None
+    return [ALIGNMENT] if _is_physical(plan) and not elsewhere else []
+
+
 def _is_physical(plan: dict[str, object]) -> bool:
     """Whether the copy is made of production's own pages, which a dump is not."""
     recovery = plan.get("recovery")
-    return isinstance(recovery, dict) and recovery.get("method", "dump") != "dump"
+    return isinstance(recovery, dict) and recovery.get("method", "dump") in _PHYSICAL

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,17 +52,19 @@ def spawn(
     when_orphaned: signal.Signals = signal.SIGTERM,
     directory: Path | None = None,
     output: int | None = None,
+    feed: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Start a child that ends when this process does; what it says is added to `log`.
 
-    What it writes to its standard output goes there too, unless `output` says where, such as subprocess.PIPE.
+    What it writes to its standard output goes there too, unless `output` says where, such as subprocess.PIPE. It reads
+    nothing, unless `feed` is an open file.
 
     Raises:
         ToolError: it could not be started.
     """
     try:
         return _in_lasting_thread(
-            lambda: _start(arguments, environment, log, account, when_orphaned, directory, output)
+            lambda: _start(arguments, environment, log, account, when_orphaned, directory, output, feed)
         )
     except OSError as error:
         raise ToolError(f"{Path(arguments[0]).name} could not be started: {error.strerror}") from None
@@ -88,6 +90,7 @@ def _start(
     when_orphaned: signal.Signals,
     directory: Path | None,
     output: int | None,
+    feed: int,
 ) -> subprocess.Popen[bytes]:
     identity: dict[str, object] = {}
     if account is not None:
@@ -99,7 +102,7 @@ def _start(
             return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
                 list(arguments),
                 env=dict(environment),
-                stdin=subprocess.DEVNULL,
+                stdin=feed,
                 stdout=said if output is None else output,
                 stderr=said,
                 start_new_session=True,
@@ -149,15 +152,19 @@ def run_tool(
     deadline: float,
     account: Account | None = None,
     progress: Callable[[], None] | None = None,
+    told: str = "",
 ) -> ToolRun:
     """Run a tool to its end; `deadline` in seconds. The exit code is for the caller to judge.
+
+    It reads what it is `told`, a few lines, from its standard input.
 
     Raises:
         ToolError: it could not be started, or had not ended at its deadline and was stopped.
     """
     started = time.monotonic()
     before = log.stat().st_size if log.exists() else 0
-    process = spawn(arguments, environment=plain_environment(environment), log=log, account=account)
+    with _pipe_holding(told) as feed:
+        process = spawn(arguments, environment=plain_environment(environment), log=log, account=account, feed=feed)
     try:
         while not has_ended(process, _PROGRESS_EVERY):
             if progress is not None:
@@ -172,6 +179,21 @@ def run_tool(
         stop_process(process)
         said = redact_log(log, before)
     return ToolRun(tuple(arguments), process.returncode, seconds, said)
+
+
+@contextlib.contextmanager
+def _pipe_holding(text: str) -> Iterator[int]:
+    """The reading end of a pipe that has this in it and then ends: no file ever holds it."""
+    if not text:
+        yield subprocess.DEVNULL
+        return
+    reading, writing = os.pipe()
+    try:
+        with os.fdopen(writing, "wb") as end:
+            end.write(text.encode())
+        yield reading
+    finally:
+        os.close(reading)
 
 
 def has_ended(process: subprocess.Popen[bytes], patience: float) -> bool:

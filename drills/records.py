@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import rfc8785
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
@@ -218,6 +218,8 @@ class Backup(Model):
     stop_lsn: str = ""
     """Of a physical backup: where it becomes consistent."""
     timeline: int = 0
+    details: dict[str, str] = {}
+    """What else is known of it, by name, such as the version of an object in S3."""
 
 
 class Copy(Model):
@@ -351,46 +353,6 @@ class Mark(Model):
     name: str
     at: Instant
     elapsed: float
-
-
-class Record(Model):
-    """The journal folded into one model. Everything in a report comes from it."""
-
-    drill: str
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    outcome: Outcome
-    opened: Instant
-    closed: Instant | None
-    seconds: float | None
-    plan: dict[str, Any]
-    evidence: str
-    """The evidence folder, as an absolute path."""
-    provenance: Provenance
-    requester: str
-    runner: Person
-    software: Software
-    findings: tuple[Finding, ...]
-    source: Server | None
-    snapshot: Snapshot | None
-    expectations: FileRef | None
-    backup: Backup | None
-    copy_of_it: Copy | None
-    checks: dict[str, tuple[CheckResult, ...]]
-    """By round: `after restore`, then `after <outage>`."""
-    outages: tuple[OutageResult, ...]
-    clocks: tuple[Clock, ...]
-    objectives: tuple[Objective, ...]
-    timeline: tuple[Span, ...]
-    marks: tuple[Mark, ...]
-    problems: tuple[Problem, ...]
-    made: tuple[Resource, ...]
-    left: tuple[Resource, ...]
-    """What was made and not destroyed when the record was folded."""
-    entries: int
-    """Lines of the journal folded."""
-    head: str
-    """SHA-256 of the last line folded."""
 
 
 LINES_KEPT = 200

@@ -22,7 +22,10 @@ from drills.errors import ClusterError
 _POLL = 0.005
 _DEATH_DEADLINE = 60.0
 _ATTEMPTS = 5
-_PROGRAMS = {"postgres", "initdb", "pg_dump", "pg_restore", "pgbench", "psql"}
+_PROGRAMS = {
+    "barman", "initdb", "pg_basebackup", "pg_combinebackup", "pg_controldata", "pg_dump", "pg_receivewal", "pg_restore",
+    "pg_verifybackup", "pg_waldump", "pgbackrest", "pgbench", "postgres", "psql",
+}  # fmt: skip
 
 
 def destroy_cluster(folder: Path) -> None:
@@ -80,6 +83,8 @@ def remove_folder(folder: Path) -> None:
         _refuse_link(folder)
         try:
             if folder.exists():
+                with contextlib.suppress(FileNotFoundError):
+                    (folder / "data" / "pg_tblspc").chmod(0o700)  # closed while a copy recovers
                 shutil.rmtree(folder)
         except FileNotFoundError as error:
             # What somebody else removed meanwhile is gone as well.

@@ -77,6 +77,14 @@ def look_at_surroundings(connection: psycopg.Connection) -> Surroundings:
     )
 
 
+def look_at_tablespaces(connection: psycopg.Connection) -> dict[str, str]:
+    """Where production's own tablespaces lie, by their numbers."""
+    rows = connection.execute(
+        "SELECT oid::text, pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname !~ '^pg_' ORDER BY 1"
+    ).fetchall()
+    return dict(rows)
+
+
 def prepare_cluster(cluster: Cluster, source: Server, around: Surroundings, name: str) -> Address:
     """Start a cluster of our own for loading, prove that it is another one than production's, and make the roles.
 
@@ -150,13 +158,13 @@ def make_database(
                 f" {seen.system_identifier}, got {there.system_identifier}",
                 hint="a failover or a change of DNS happened meanwhile; run the drill again",
             )
-        connection.execute(_make_statement(database, around, connection.info.server_version))
+        connection.execute(make_statement(database, around, connection.info.server_version))
         info = connection.info
         reached = {"host": info.host, "port": str(info.port)} | ({"hostaddr": info.hostaddr} if info.hostaddr else {})
     return Address({**staging.parts, **reached, "dbname": database}, staging.password)
 
 
-def _make_statement(database: str, around: Surroundings, version: int) -> sql.Composed:
+def make_statement(database: str, around: Surroundings, version: int) -> sql.Composed:
     """A database with the source's locale, told in full: what is not told comes from the staging server's template."""
     told = {"ENCODING": around.encoding, "LC_COLLATE": around.collate, "LC_CTYPE": around.ctype}
     if version >= _PROVIDER_SINCE:

@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from contextlib import nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from drills.errors import DrillbookError, RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from drills.records import Record
+    from drills.record import Record
 
 PASSED, FAILED, NOT_KNOWN, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4
 _STOPPED = 130
@@ -40,6 +41,15 @@ app.add_typer(plans, name="plan")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON and nothing else.")]
 Directly = Annotated[bool, typer.Option("--no-prefect", help="Run in this process alone, without a Prefect server.")]
+
+
+class Method(StrEnum):
+    """The recovery methods that the demo knows."""
+
+    DUMP = "dump"
+    BASEBACKUP = "basebackup"
+
+
 Requester = Annotated[str | None, typer.Option(help="Who asks for this drill; the plan's own requester when left out.")]
 PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan's YAML file.")]
 
@@ -50,9 +60,10 @@ def demo(
     scale: Annotated[int, typer.Option(min=1, help="pgbench's scale: 100,000 accounts each.")] = 20,
     as_json: AsJson = False,
     no_prefect: Directly = False,
+    method: Annotated[Method, typer.Option(help="How it is brought back.")] = Method.DUMP,
 ) -> None:
     """Lose a live database and bring it back, with nothing installed but this program."""
-    from flows.demo import PLAN, bank  # noqa: PLC0415
+    from flows.demo import bank, plan_for  # noqa: PLC0415
     from flows.server import prefect_server  # noqa: PLC0415
     from flows.settings import home  # noqa: PLC0415
 
@@ -67,7 +78,7 @@ def demo(
     with server, bank(place, scale, say) as production:
         say("the bank is open: pgbench writes to it for as long as the drill lasts")
         code = _run(
-            PLAN,
+            plan_for(method.value, place),
             None,
             as_json=as_json,
             no_prefect=no_prefect,

@@ -7,6 +7,7 @@ the drill lasts. Guarantees that server and load are gone afterwards, as a kille
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,9 +29,32 @@ from drills.tools import embedded_tools
 PLAN = Path(drills.__file__).parent / "catalog" / "bank.yaml"
 DATABASE = "bank"
 ROLE = "drillbook_reader"
+BACKUP_ROLE = "drillbook_backup"
+METHODS = {
+    "dump": "",
+    "basebackup": """\
+recovery:
+  method: basebackup
+  address: env:DRILLBOOK_BANK_BACKUP_ADDRESS
+  password: env:DRILLBOOK_BANK_BACKUP_PASSWORD
+  jobs: 2
+""",
+}
+"""How the demo may bring its bank back: what stands in the plan instead of the dump."""
+_RECOVERY = re.compile(r"^recovery:\n(?:[ ].*\n)+", re.MULTILINE)
 _CLIENTS = 4
 _RATE = 500
 """Transactions a second that pgbench is asked for: a load that two cores can carry beside the drill."""
+
+
+def plan_for(method: str, home: Path) -> Path:
+    """The demo's plan with this recovery method. Only that of the dump is in the catalog."""
+    if not METHODS[method]:
+        return PLAN
+    path = home / "demo" / f"{PLAN.stem}-{method}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_RECOVERY.sub(METHODS[method], PLAN.read_text()))
+    return path
 
 
 @dataclass(frozen=True)
@@ -66,13 +90,9 @@ def bank(home: Path, scale: int, say: Callable[[str], None]) -> Iterator[Bank]:
         cluster = make_cluster(folder, embedded_tools())
         cluster.start({"max_wal_size": "2GB"})
         _load(cluster, scale, say)
-        password = secrets.token_urlsafe(18)
-        VAULT.know(password)
-        _make_reader(cluster, password)
-        os.environ["DRILLBOOK_BANK_ADDRESS"] = (
-            f"postgresql://{ROLE}@127.0.0.1:{cluster.port}/{DATABASE}?sslmode=disable"
-        )
-        os.environ["DRILLBOOK_BANK_PASSWORD"] = password
+        # It can read everything and write nothing; the other may have the server's files and WAL.
+        _make_role(cluster, ROLE, "DRILLBOOK_BANK", "GRANT pg_read_all_data TO {}")
+        _make_role(cluster, BACKUP_ROLE, "DRILLBOOK_BANK_BACKUP", "ALTER ROLE {} REPLICATION")
         with _under_load(cluster):
             yield Bank(cluster)
     finally:
@@ -98,14 +118,17 @@ def _load(cluster: Cluster, scale: int, say: Callable[[str], None]) -> None:
         raise ClusterError(f"pgbench --initialize ended with {done.code}: {done.said.strip().splitlines()[-1:]}")
 
 
-def _make_reader(cluster: Cluster, password: str) -> None:
-    """The role that the drill uses: it can read everything and write nothing."""
+def _make_role(cluster: Cluster, name: str, variable: str, grant: str) -> None:
+    """A role that the drill uses. Its address and password are put into the environment, which the plan refers to."""
+    password, role = secrets.token_urlsafe(18), sql.Identifier(name)
+    VAULT.know(password)
     with session(
         cluster.address(DATABASE), name="drillbook demo", access=Access.READ_WRITE, limits=STAGING_LIMITS
     ) as connection:
-        role = sql.Identifier(ROLE)
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password))
-        connection.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(role))
+        connection.execute(sql.SQL(grant).format(role))
+    address = f"postgresql://{name}@127.0.0.1:{cluster.port}/{DATABASE}?sslmode=disable"
+    os.environ |= {f"{variable}_ADDRESS": address, f"{variable}_PASSWORD": password}
 
 
 @contextmanager

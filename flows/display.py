@@ -12,7 +12,8 @@ from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from drills.records import Outcome, Record, Verdict
+from drills.record import Record
+from drills.records import Outcome, Verdict
 from reports.bundle import REPORT
 from reports.summary import show_objective, show_seconds
 

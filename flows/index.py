@@ -8,7 +8,7 @@ from pathlib import Path
 from drills.errors import DrillbookError, JournalError, RefusedError
 from drills.fold import fold
 from drills.journal import read_journal
-from drills.records import Record
+from drills.record import Record
 from flows.runtime import JOURNAL
 from flows.settings import drills_folder, home
 from reports.bundle import published_at

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drills.errors import DrillbookError, EvidenceError, UnforeseenError
 from drills.planfile import PlanFile
-from drills.records import Record
+from drills.record import Record
 from flows.index import drill_named
 from flows.rehearsal import rehearse
 from flows.runtime import Progress, open_drill, requester_of

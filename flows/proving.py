@@ -25,7 +25,7 @@ from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import scratch_database, scratch_name
 from flows.runtime import Drill, given
 from flows.stages.checks import sessions_on
-from flows.stages.shared import keep_queries
+from flows.stages.shared import keep_queries, refuse_production
 
 
 def prove_checks(drill: Drill, server: Server, expectations: FileRef) -> None:
@@ -77,7 +77,7 @@ def _intend(drill: Drill, scratch: str) -> Resource:
 def _refuse_without_room(drill: Drill, server: Server, outside: Address) -> None:
     """A clone is as large as the copy. On a server that is there already, nobody can see the disk from here."""
     with session(outside, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
-        guard.refuse_if_any([guard.judge_separation(server, describe(connection, outside))])
+        refuse_production(drill, server, describe(connection, outside), connection)
         name = given(drill.copy).parts["dbname"]
         row = connection.execute("SELECT pg_database_size(%s)", (name,)).fetchone()
     if drill.cluster is None:
@@ -99,7 +99,8 @@ def _control(drill: Drill, clone: Address, expectations: FileRef, limit: timedel
         there = describe(connection, clone)
     log = Log(there.role, f"{there.system_identifier}/{there.database}")
     reading, writing = (sessions_on(drill, clone, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
-    subject = Subject(reading.plain, writing.plain, log, drill.opened, owners=drill.staging is None)
+    physical = drill.plan.recovery.physical
+    subject = Subject(reading.plain, writing.plain, log, drill.opened, owners=drill.staging is None, physical=physical)
     wish = drill.plan.negative_control.model_copy(update={"limit": limit})
     expected = read_expectations(drill.folder, expectations)
     folder = drill.folder / "reconcile" / file_name(NEGATIVE_CONTROL)

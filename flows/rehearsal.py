@@ -18,7 +18,8 @@ from drills import events
 from drills.errors import DrillbookError, JournalError, UnforeseenError
 from drills.fold import AFTER_RESTORE, after_outage
 from drills.plan_smoke import SmokeCommand, SmokeHttp
-from drills.records import Record, Verdict
+from drills.record import Record
+from drills.records import Verdict
 from drills.secrets import VAULT
 from flows.proving import prove_checks
 from flows.runtime import Drill

@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 from drills import events
 from drills.addresses import Address
 from drills.clusters import Cluster
+from drills.commits import Aligned
 from drills.errors import DrillbookError, JournalError, RefusedError, UnforeseenError
 from drills.guard import APPLICATION
 from drills.journal import Journal, Reading, read_journal
@@ -30,6 +31,7 @@ from drills.plan import Plan
 from drills.planfile import PlanFile
 from drills.records import Person, Problem, Resource, Server, Software, Verdict, utc_now
 from drills.secrets import VAULT
+from drills.targets import RecoveryTarget
 from drills.tools import Tools
 from flows.settings import drills_folder
 
@@ -140,6 +142,11 @@ class Drill:
     tools: Tools | None = None
     cluster: Cluster | None = None
     copy: Address | None = None
+    target: RecoveryTarget | None = None
+    """Where a physical copy stops."""
+    restore_command: str | None = None
+    aligned: Aligned | None = None
+    """What the WAL holds around that target, where the copy is to be what the snapshot sees."""
     database_lock: Lock | None = field(default=None)
 
     @property

@@ -25,7 +25,8 @@ from drills.fold import fold, outstanding, verdict_if_closed
 from drills.journal import Journal, read_journal
 from drills.locks import Lock, holder
 from drills.places import open_place
-from drills.records import Problem, Record, Resource, Verdict
+from drills.record import Record
+from drills.records import Problem, Resource, Verdict
 from drills.remains import destroy_cluster, remove_folder
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
@@ -88,8 +89,8 @@ def _refuse_foreign(resource: Resource, folder: Path) -> None:
     """
     home = folder.parent.parent
     expected = {
-        "directory": {str(folder / "dump")},
-        "cluster": _clusters(folder),
+        "directory": {str(folder / "dump"), *_places(folder, "wal")},
+        "cluster": _places(folder, "staging"),
         "database": {database_name(folder.name), scratch_name(folder.name)},
         "lock": {resource.name} if Path(resource.name).parent == home / "locks" else set(),
     }.get(resource.kind, set())
@@ -100,9 +101,9 @@ def _refuse_foreign(resource: Resource, folder: Path) -> None:
         )
 
 
-def _clusters(folder: Path) -> set[str]:
-    """Where a cluster of the drill's own may be."""
-    return {str(folder / "staging"), str(open_place(folder / "staging"))}
+def _places(folder: Path, name: str) -> set[str]:
+    """Where something of the drill's own may be that the servers' account has to get to."""
+    return {str(folder / name), str(open_place(folder / name))}
 
 
 def _destroy(resource: Resource, folder: Path) -> None:
@@ -110,7 +111,7 @@ def _destroy(resource: Resource, folder: Path) -> None:
         case "cluster" | "directory":
             _keep_log(Path(resource.name), folder)
             destroy_cluster(Path(resource.name))
-        case "database" if resource.address in _clusters(folder):
+        case "database" if resource.address in _places(folder, "staging"):
             # The scratch clone in a cluster of the drill's own, which comes next and takes it along.
             _keep_log(Path(resource.address), folder)
             destroy_cluster(Path(resource.address))

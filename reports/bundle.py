@@ -24,7 +24,7 @@ from pathlib import Path
 from drills.errors import EvidenceError
 from drills.events import Published
 from drills.journal import read_journal
-from drills.records import Record
+from drills.record import Record
 from reports.html import render
 
 SUMS = "SHA256SUMS"

@@ -14,7 +14,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from drills.records import CheckResult, FileRef, Outcome, Record, Verdict
+from drills.record import Record
+from drills.records import CheckResult, FileRef, Outcome, Verdict
 from reports import timeline, wording
 
 OUTCOMES = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drills.records import Objective, Record
+from drills.record import Record
+from drills.records import Objective
 from reports.bundle import REPORT
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from drills.records import Objective, OutageResult, Record, Span
+from drills.record import Record
+from drills.records import Objective, OutageResult, Span
 from reports.wording import human
 
 _STRETCH = 1.5

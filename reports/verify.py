@@ -17,7 +17,7 @@ from drills import events
 from drills.errors import EvidenceError, JournalError
 from drills.fold import fold
 from drills.journal import Reading, read_journal
-from drills.records import Record
+from drills.record import Record
 from reports.bundle import CHECKS, JOURNAL, RECORD, REPORT, SUMS
 
 _PLAN = "plan.yaml"

@@ -19,19 +19,8 @@ from drills.events import Entry, Event
 from drills.fold import fold
 from drills.journal import GENESIS, Reading
 from drills.plan import Plan
-from drills.records import (
-    Backup,
-    Copy,
-    Finding,
-    Person,
-    Provenance,
-    Record,
-    Resource,
-    Server,
-    Snapshot,
-    Software,
-    Verdict,
-)
+from drills.record import Record
+from drills.records import Backup, Copy, Finding, Person, Provenance, Resource, Server, Snapshot, Software, Verdict
 
 DRILL = "DR-20260630T220900Z-billing-7f3a"
 WORK = f"/var/lib/drillbook/{DRILL}"

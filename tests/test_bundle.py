@@ -19,7 +19,7 @@ from fix_postgres import SHOP, Database, drop_database, new_database, write_plan
 from drills.clusters import Cluster
 from drills.errors import EvidenceError
 from drills.planfile import read_plan
-from drills.records import Record
+from drills.record import Record
 from flows.cli import entry
 from flows.rehearsal import rehearse
 from flows.runtime import Drill, Silent, open_drill

@@ -20,7 +20,8 @@ from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.planfile import read_plan
 from drills.processes import run_tool
-from drills.records import Outcome, Record, Verdict
+from drills.record import Record
+from drills.records import Outcome, Verdict
 from drills.recovery.dump import _size
 from flows.cli import entry, exit_code
 from flows.index import drill_named

@@ -19,7 +19,8 @@ from drills.errors import ClusterError, EvidenceError, JournalError, ToolError
 from drills.events import Entry, Event
 from drills.journal import Journal
 from drills.planfile import read_plan
-from drills.records import Outcome, Record, Resource, Verdict
+from drills.record import Record
+from drills.records import Outcome, Resource, Verdict
 from drills.staging import database_name
 from flows import rehearsal
 from flows.cli import entry

@@ -22,7 +22,8 @@ from drills.fold import (
 )
 from drills.journal import Reading, read_journal
 from drills.planned import BY_PROGRAMS, planned_checks
-from drills.records import Line, Outcome, Record, Resource, Verdict
+from drills.record import Record
+from drills.records import Line, Outcome, Resource, Verdict
 
 
 def entries_of(told: Told, tmp_path: Path) -> tuple[Entry, ...]:

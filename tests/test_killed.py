@@ -16,7 +16,8 @@ from drills.clusters import Cluster
 from drills.events import Entry, Event
 from drills.journal import Journal
 from drills.planfile import read_plan
-from drills.records import Outcome, Record, Verdict
+from drills.record import Record
+from drills.records import Outcome, Verdict
 from flows.cli import entry
 from flows.index import drill_named
 from flows.rehearsal import rehearse

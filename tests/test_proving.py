@@ -14,7 +14,8 @@ from drills import staging as staging_hands
 from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.errors import ClusterError
-from drills.records import CheckResult, Record, Resource, Verdict
+from drills.record import Record
+from drills.records import CheckResult, Resource, Verdict
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.staging import database_name, scratch_database, scratch_name
 from flows import proving

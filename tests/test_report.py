@@ -10,7 +10,8 @@ import pytest
 from fix_record import PLAN, SAMPLES, changed, failed, interrupted, opened, passed, refused, tell
 from fix_results import OPENED
 
-from drills.records import LINES_KEPT, Finding, Line, Outcome, Problem, Record, Resource, Verdict
+from drills.record import Record
+from drills.records import LINES_KEPT, Finding, Line, Outcome, Problem, Resource, Verdict
 from reports import wording
 from reports.html import render
 

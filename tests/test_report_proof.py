@@ -13,7 +13,8 @@ from fix_record import SAMPLES, changed, opened, passed
 
 from drills import events
 from drills.journal import Journal, read_journal
-from drills.records import Line, Record, Verdict
+from drills.record import Record
+from drills.records import Line, Verdict
 from reports.html import render
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -147,11 +146,6 @@ class BaseBackup:
                 f"{tool} ended with {done.code}: {said}", hint=hint or f"all it said is in raw/{tool}.log of the bundle"
             )
         return done
-
-
-def restore_command(wal: Path) -> str:
-    """What the server runs for each file of WAL. It reads this folder and writes nothing there."""
-    return f"cp {shlex.quote(str(wal))}/%f %p"
 
 
 def _make_folder(folder: Path, account: Account | None) -> None:

@@ -12,9 +12,10 @@ from checks.expectations import (
     refuse_incomparable,
 )
 from checks.suite import Subject, run_checks, try_programs
-from drills import events, guard
+from drills import events, plan
 from drills.addresses import Address
 from drills.applications import Applications
+from drills.backup_rows import GiveRows
 from drills.planned import BY_PROGRAMS
 from drills.records import (
     FileRef,
@@ -32,7 +33,7 @@ from drills.sessions import (
     session,
 )
 from flows.runtime import Drill, given
-from flows.stages.shared import dump_of, keep_queries, workspace_of
+from flows.stages.shared import dump_of, keep_queries, refuse_production, workspace_of
 
 
 def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Verdict:
@@ -46,7 +47,7 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
         expected = read_expectations(drill.folder, expectations)
         with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
             there = describe(connection, copy)
-            guard.refuse_if_any([guard.judge_separation(server, there)])
+            refuse_production(drill, server, there, connection)
             log = Log(there.role, f"{there.system_identifier}/{there.database}")
             refuse_incomparable(expected, PINNED, look_at_platform(connection, log))
         sessions, writing = (sessions_on(drill, copy, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
@@ -60,7 +61,8 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
             jobs=drill.plan.recovery.jobs,
             probe=Applications(copy, drill.id, drill.raw, Path.cwd()),
             owners=drill.staging is None,
-            give_rows=partial(dump_of(drill).rows_of, workspace=workspace_of(drill, drill.progress.advance)),
+            physical=drill.plan.recovery.physical,
+            give_rows=_rows_of(drill),
         )
         with sessions.cancelled_on_error(), writing.cancelled_on_error():
             for result in run_checks(drill.plan.checks, expected, subject, folder, drill.progress.advance):
@@ -72,6 +74,14 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
     return verdict
 
 
+def _rows_of(drill: Drill) -> GiveRows | None:
+    """The rows of the backup, where it can be read table by table."""
+    wish = drill.plan.recovery
+    if not isinstance(wish, plan.Dump):
+        return None
+    return partial(dump_of(drill, wish).rows_of, workspace=workspace_of(drill, drill.progress.advance))
+
+
 def try_out(drill: Drill, server: Server) -> Verdict:
     """The last round: programs work with the copy, and may write to it.
 
@@ -81,7 +91,7 @@ def try_out(drill: Drill, server: Server) -> Verdict:
     with drill.stage(f"checks {BY_PROGRAMS}", Verdict.UNKNOWN):
         copy = given(drill.copy)
         with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
-            guard.refuse_if_any([guard.judge_separation(server, describe(connection, copy))])
+            refuse_production(drill, server, describe(connection, copy), connection)
         probe = Applications(copy, drill.id, drill.raw, Path.cwd())
         verdicts = []
         for result in try_programs(drill.plan.checks, probe, drill.folder / "reconcile" / file_name(BY_PROGRAMS)):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
-from drills import events, plan
+import psycopg
+
+from drills import events, guard, plan
+from drills.errors import GuardError
 from drills.fold import AFTER_RESTORE
 from drills.measures import Query
+from drills.places import open_place
 from drills.records import (
     Basis,
     CheckResult,
+    Server,
     utc_now,
 )
 from drills.recovery.base import ToolLog, Workspace
@@ -27,20 +34,41 @@ def source_limits(drill: Drill) -> Limits:
     return Limits(wish.statement_timeout, wish.lock_timeout, wish.load.patience if wish.load else timedelta(0))
 
 
-def dump_of(drill: Drill) -> Dump:
-    """The recovery method of a plan that wants a dump.
-
-    Raises:
-        UnforeseenError: it wants another one.
-    """
-    wish = drill.plan.recovery
-    patience = int(drill.plan.source.lock_timeout.total_seconds() * 1000)
-    return Dump(given(wish if isinstance(wish, plan.Dump) else None), patience)
+def dump_of(drill: Drill, wish: plan.Dump) -> Dump:
+    """pg_dump and pg_restore as the plan wants them."""
+    return Dump(wish, int(drill.plan.source.lock_timeout.total_seconds() * 1000))
 
 
 def workspace_of(drill: Drill, progress: Callable[[int, int | None, str], None]) -> Workspace:
-    """Where that method works, and with what."""
-    return Workspace(drill.folder / "dump", drill.raw, given(drill.tools), drill.name, progress)
+    """Where a method works, and with what."""
+    place = staging_place(drill) if drill.plan.recovery.physical else drill.folder / "dump"
+    return Workspace(place, drill.raw, given(drill.tools), drill.name, progress)
+
+
+def staging_place(drill: Drill) -> Path:
+    """Where the copy's server will run, reachable by the account that it runs as."""
+    return open_place(drill.folder / "staging")
+
+
+def refuse_production(drill: Drill, server: Server, there: Server, connection: psycopg.Connection) -> None:
+    """Nothing is asked of a copy that is production after all.
+
+    A physical copy has the system identifier of its source. That it is ours is told by where its files are.
+
+    Raises:
+        GuardError: it is.
+    """
+    cluster = drill.cluster
+    if cluster is None or not drill.plan.recovery.physical:
+        guard.refuse_if_any([guard.judge_separation(server, there)])
+        return
+    row = connection.execute("SELECT current_setting('data_directory')").fetchone()
+    found = str(row[0]) if row else "nowhere"
+    if os.path.realpath(found) != os.path.realpath(cluster.data):
+        raise GuardError(
+            f"the copy's address leads to another server: expected its files in {cluster.data}, got {found}",
+            hint="who took its port? run the drill again",
+        )
 
 
 def keep_queries(drill: Drill, queries: list[Query]) -> None:

@@ -1,0 +1,179 @@
+"""The proof that a copy stands at the point of a snapshot: the copy's own account of each transaction.
+
+Owns the questions to the copy, in one statement, and the judgement of its answers. Guarantees that an alignment is not
+called proved because recovery was told where to stop: every transaction that the snapshot does not see was asked for,
+and the last commits that it sees were, and replay says where it ended. An answer that is missing proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from drills.commits import Aligned, Alignment, View
+from drills.errors import ClusterError, ConnectError
+from drills.records import Verdict
+from drills.targets import parse_lsn, show_lsn
+
+_ASK = """
+WITH here AS MATERIALIZED (
+    SELECT coalesce(%(next)s::text::xid8, pg_snapshot_xmax(pg_current_snapshot())) AS next,
+           coalesce(%(replayed)s::text, pg_last_wal_replay_lsn()::text, '') AS replayed,
+           (SELECT system_identifier::text FROM pg_control_system()) AS system),
+asked AS (
+    SELECT 'hidden' AS kind, x::xid8 AS xid FROM unnest(%(hidden)s::text[]) AS x
+     UNION
+    SELECT 'hidden', x::text::xid8 FROM here, generate_series(%(xmax)s::bigint, here.next::text::bigint - 1) AS x
+     UNION
+    SELECT 'seen', x::xid8 FROM unnest(%(seen)s::text[]) AS x),
+answered AS (
+    SELECT asked.kind, asked.xid,
+           CASE WHEN asked.xid < here.next THEN coalesce(pg_xact_status(asked.xid), 'forgotten')
+                ELSE 'never' END AS answer
+      FROM asked, here),
+counted AS (
+    SELECT kind, answer, count(*) AS number, (array_agg(xid::text ORDER BY xid))[1:5] AS examples
+      FROM answered GROUP BY kind, answer)
+SELECT here.replayed, here.next::text, here.system, counted.kind, counted.answer, counted.number, counted.examples
+  FROM here LEFT JOIN counted ON true
+ ORDER BY counted.kind, counted.answer
+"""
+"""A number from xmax on belongs to nobody whom this statement could see as committed; asking for one that was never
+given out would be an error."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    kind: str
+    answer: str
+    number: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReplayEnd:
+    """Where a copy's recovery ended, as its files say before anybody works with it."""
+
+    lsn: str
+    """The end of the WAL that was replayed; the history of the copy's timeline has it."""
+    next_xid: int
+    """The first 64-bit number that was not given out yet."""
+
+    @classmethod
+    def of(cls, lsn: str, control: Mapping[str, str]) -> ReplayEnd:
+        """From what pg_controldata says of the copy, which was shut down after its recovery.
+
+        Raises:
+            ClusterError: it says nothing of transactions.
+        """
+        told = control.get("Latest checkpoint's NextXID", "")
+        epoch, colon, xid = told.partition(":")
+        if not (colon and epoch.isdecimal() and xid.isdecimal()):
+            raise ClusterError(f"expected the next transaction of the copy, such as 0:750, got {told!r}")
+        return cls(lsn, (int(epoch) << 32) | int(xid))
+
+
+def prove_alignment(connection: psycopg.Connection, aligned: Aligned, ended: ReplayEnd | None = None) -> Alignment:
+    """Ask the copy which transactions it holds, in one statement, and judge the answers.
+
+    Args:
+        connection: to the copy.
+        aligned: where its recovery was told to stop, and for which snapshot.
+        ended: where it stopped. Without it the copy is asked, and knows as long as it has not been restarted since;
+            nobody may have written to it by then, because its own transactions would count as production's.
+
+    Raises:
+        ConnectError: the copy gave no row.
+        psycopg.Error: it could not be asked.
+    """
+    view = View.parse(aligned.snapshot)
+    hidden = view.running | {commit.xid for commit in aligned.behind}
+    parameters = {
+        "hidden": [str(xid) for xid in sorted(hidden)],
+        "xmax": view.xmax,
+        "seen": [str(commit.xid) for commit in aligned.recent],
+        "next": None if ended is None else str(ended.next_xid),
+        "replayed": None if ended is None else ended.lsn,
+    }
+    rows = connection.execute(_ASK, parameters).fetchall()
+    if not rows:
+        raise ConnectError("the copy gave no row where there is always one")
+    replayed, following, system = (str(told) for told in rows[0][:3])
+    answers = [_Answer(row[3], row[4], row[5], tuple(row[6])) for row in rows if row[3] is not None]
+    verdict, reason = _judge(aligned, answers, replayed, system)
+    return Alignment(
+        snapshot=aligned.snapshot,
+        noted=aligned.noted,
+        start=aligned.start,
+        timeline=aligned.timeline,
+        target=aligned.target,
+        inclusive=aligned.inclusive,
+        seen=aligned.seen,
+        behind=len(aligned.behind),
+        first_behind=str(aligned.behind[0]) if aligned.behind else "",
+        replayed=replayed,
+        next_xid=int(following),
+        hidden_asked=sum(answer.number for answer in answers if answer.kind == "hidden"),
+        hidden={answer.answer: answer.number for answer in answers if answer.kind == "hidden"},
+        seen_asked=len(aligned.recent),
+        seen_answers={answer.answer: answer.number for answer in answers if answer.kind == "seen"},
+        verdict=verdict,
+        reason=reason,
+        sql=_ASK.strip(),
+    )
+
+
+def _judge(aligned: Aligned, answers: Sequence[_Answer], replayed: str, system: str) -> tuple[Verdict, str]:
+    """What the answers prove.
+
+    Of a transaction that the snapshot does not see, `aborted` is right (recovery ended before its commit), as are `in
+    progress` (it is prepared, or recovery goes on) and `never`. A number that the copy has forgotten was frozen before
+    the copy's point; it proves nothing.
+    """
+    if system != aligned.system_identifier:
+        return Verdict.FAIL, f"expected a copy of system {aligned.system_identifier}, got system {system}"
+    for answer in answers:
+        if answer.kind == "hidden" and answer.answer == "committed":
+            named = f"{answer.number} transactions that the snapshot does not see are committed on the copy"
+            return Verdict.FAIL, f"{named}: {_some(answer)}"
+        if answer.kind == "seen" and answer.answer not in {"committed", "forgotten"}:
+            named = f"{answer.number} transactions that the snapshot sees are {answer.answer} on the copy"
+            return Verdict.FAIL, f"{named}: {_some(answer)}"
+    for answer in answers:
+        if answer.answer == "forgotten":
+            return (
+                Verdict.UNKNOWN,
+                f"the copy no longer knows what became of {answer.number} transactions: {_some(answer)}",
+            )
+    if not replayed:
+        return (
+            Verdict.UNKNOWN,
+            "the copy does not say where its replay ended: it was restarted since, or never replayed",
+        )
+    return _judge_end(aligned, parse_lsn(replayed), sum(answer.number for answer in answers))
+
+
+def _judge_end(aligned: Aligned, replayed: int, asked: int) -> tuple[Verdict, str]:
+    """Whether replay ended where it was told: behind the last commit that the snapshot sees, and no further."""
+    target = parse_lsn(aligned.target)
+    last = aligned.recent[-1].lsn if aligned.recent else parse_lsn(aligned.start)
+    lowest = target if aligned.inclusive else last
+    highest = parse_lsn(aligned.noted) if aligned.inclusive else target
+    if not lowest < replayed <= highest:
+        return Verdict.FAIL, (
+            f"expected replay to end behind {show_lsn(lowest)} and not behind {show_lsn(highest)},"
+            f" got {show_lsn(replayed)}"
+        )
+    if not asked:
+        return Verdict.PASS, f"replay ended at {show_lsn(replayed)}; nobody committed between the backup and there"
+    return (
+        Verdict.PASS,
+        f"replay ended at {show_lsn(replayed)}; {asked} transactions are what the snapshot sees of them",
+    )
+
+
+def _some(answer: _Answer) -> str:
+    more = answer.number - len(answer.examples)
+    return ", ".join(answer.examples) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,90 @@
+"""Logical copies: a dump taken while production goes on writing, loaded into a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from drills import events, plan
+from drills.addresses import Address
+from drills.clusters import make_cluster
+from drills.measures import Measures
+from drills.places import open_place
+from drills.records import Backup, Copy, FileRef, Server, Surroundings
+from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
+from drills.staging import database_name, make_database, prepare_cluster, run_like_production, size_watch
+from flows.runtime import Drill, given
+from flows.stages.expecting import expecting
+from flows.stages.shared import check_log, dump_of, workspace_of
+
+
+def take_dump(drill: Drill, server: Server, wish: plan.Dump) -> tuple[Backup, FileRef]:
+    """Dump and expectations from one snapshot, at the same time."""
+    drill.intend("directory", str(drill.folder / "dump"))
+    with expecting(drill, server) as source:
+        with exported_snapshot(source.leader) as snapshot:
+            drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
+            before = source.sequences()
+            with ThreadPoolExecutor(1, "expectations") as pool, source.sessions.cancelled_on_error():
+                measuring = pool.submit(source.measure, snapshot)
+                tell = partial(_unless_failed, measuring, drill.progress.advance)
+                method, workspace = dump_of(drill, wish), workspace_of(drill, tell)
+                taken = method.back_up(given(drill.source), snapshot.name, workspace)
+                measures = measuring.result()
+        file = source.file(snapshot, measures, before)
+        backup = taken.backup.model_copy(update={"surroundings": source.around})
+    drill.journal.append(events.BackedUp(backup=backup))
+    check_log(drill, taken.log)
+    return backup, file
+
+
+def _unless_failed(
+    measuring: Future[Measures], tell: Callable[[int, int | None, str], None], done: int, total: int | None, unit: str
+) -> None:
+    """Progress of the dump, which is not waited for where there will be nothing to compare it with."""
+    if measuring.done():
+        measuring.result()
+    tell(done, total, unit)
+
+
+def load_dump(drill: Drill, server: Server, backup: Backup, wish: plan.Dump) -> Copy:
+    """The dump, loaded into a cluster of the drill's own or a database of its own."""
+    around = given(backup.surroundings)
+    target = _make_staging(drill, server, around)
+    owned = drill.staging is None
+    copy = target.to(server.database) if owned else target
+    tell = partial(_tell_size, drill, server.size)
+    with size_watch(target, copy.parts["dbname"], drill.name, tell) as look_at_size:
+        workspace = workspace_of(drill, lambda _done, _total, _unit: look_at_size())
+        done = dump_of(drill, wish).restore(backup, target, owned=owned, workspace=workspace)
+    if owned:
+        run_like_production(given(drill.cluster))
+    check_log(drill, done.log)
+    with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        there = describe(connection, copy)
+    drill.copy = copy
+    deviations = (*done.deviations, *_tablespaces_left_out(around))
+    return Copy(server=there, made=owned, commands=done.commands, seconds=0, deviations=deviations)
+
+
+def _make_staging(drill: Drill, server: Server, around: Surroundings) -> Address:
+    """A cluster of the drill's own, or a database of its own on the staging server of the plan."""
+    if drill.staging is not None:
+        database, wish, seen = database_name(drill.id), drill.plan.staging, given(drill.staging_server)
+        where = {"address": wish.address or "", "password": wish.password or ""}
+        drill.intend("database", database, **where, system_identifier=seen.system_identifier)
+        return make_database(drill.staging, database, around, drill.name, source=server, seen=seen)
+    folder = open_place(drill.folder / "staging")
+    drill.intend("cluster", str(folder))
+    drill.cluster = make_cluster(folder, given(drill.tools))
+    return prepare_cluster(drill.cluster, server, around, drill.name)
+
+
+def _tablespaces_left_out(around: Surroundings) -> list[str]:
+    names = ", ".join(around.tablespaces)
+    return [f"tablespaces were not used: everything of {names} is in the copy's default one"] if names else []
+
+
+def _tell_size(drill: Drill, expected: int, size: int) -> None:
+    drill.progress.advance(size, expected, "bytes")

@@ -1,0 +1,224 @@
+"""Physical copies: production's own pages, recovered to the very commit at which the source was measured.
+
+Owns the order of things that makes it exact: WAL is received from before the backup; a snapshot is held on the source;
+the place in the WAL is found at which just the commits of that snapshot have happened; the copy stops there, and says
+itself which transactions it holds. Guarantees that where no such place is asked for, nothing but closed periods is
+compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from drills import events, plan
+from drills.addresses import Address, resolve_address
+from drills.commits import Aligned, Alignment, Misaligned, NeedsMore
+from drills.errors import CheckError, GuardError
+from drills.fold import AFTER_RESTORE
+from drills.measures import Measures
+from drills.places import open_place
+from drills.planned import ALIGNMENT
+from drills.records import Backup, Basis, CheckResult, Copy, FileRef, Server, Snapshot, Verdict, utc_now
+from drills.recovery.alignment import find_target
+from drills.recovery.basebackup import BaseBackup
+from drills.recovery.physical import adopt_cluster
+from drills.recovery.proof import ReplayEnd, prove_alignment
+from drills.recovery.replay import copy_from_folder
+from drills.recovery.wal import judge_standbys, receiving
+from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
+from drills.staging import look_at_tablespaces
+from drills.targets import RecoveryTarget, TargetKind
+from flows.runtime import Drill, given
+from flows.stages.expecting import Expecting, expecting
+from flows.stages.shared import check_log, staging_place, workspace_of
+
+_ATTEMPTS = 20
+"""Snapshots that are taken until one aligns. Few commits become visible in another order than they are in the WAL."""
+_POLL = 0.1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The source, as it is to be compared with the copy."""
+
+    snapshot: Snapshot
+    measures: Measures
+    aligned: Aligned | None
+    """None where the plan wants another point."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The WAL behind a backup, as far as it is here."""
+
+    folder: Path
+    start: str
+    """From where on it has to be whole."""
+    stop: str
+    """Where the backup is consistent."""
+    timeline: int
+    go_on: Callable[[], None]
+    """Brings what has come since; raises where none will."""
+
+
+def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Backup, FileRef]:
+    """A base backup, the WAL of the meantime, and expectations from a snapshot that lies in that WAL."""
+    place, wal = staging_place(drill), wal_place(drill)
+    drill.intend("cluster", str(place))
+    drill.intend("directory", str(wal))
+    address = _address(drill, wish)
+    workspace = workspace_of(drill, drill.progress.advance)
+    with expecting(drill, server) as source:
+        _refuse_to_hold_up(source, drill.name)
+        method = BaseBackup(wish, look_at_tablespaces(source.leader))
+        with receiving(address, wal, workspace) as receiver:
+            taken = method.back_up(address, workspace)
+            found = taken.backup
+            archive = Archive(wal, found.start_lsn, found.stop_lsn, found.timeline, receiver.must_run)
+            before = source.sequences()
+            with measured_in_wal(drill, source, archive, wish) as measured:
+                receiver.stop()
+                drill.target = _target(wish.to, measured)
+            file = source.file(measured.snapshot, measured.measures, before, _basis(measured))
+        backup = found.model_copy(update={"surroundings": source.around})
+    drill.restore_command = copy_from_folder(wal)
+    drill.aligned = measured.aligned
+    drill.journal.append(events.BackedUp(backup=backup))
+    check_log(drill, taken.log)
+    return backup, file
+
+
+def wal_place(drill: Drill) -> Path:
+    """Where WAL is collected, likewise."""
+    return open_place(drill.folder / "wal")
+
+
+def _address(drill: Drill, wish: plan.BaseBackup) -> Address:
+    return given(drill.source) if wish.address is None else resolve_address(wish.address, wish.password)
+
+
+def _refuse_to_hold_up(source: Expecting, name: str) -> None:
+    finding = judge_standbys(source.leader, name)
+    if finding.verdict is Verdict.FAIL:
+        raise GuardError(f"commits at the source would wait for the drill: {finding.found}", hint=finding.hint)
+
+
+@contextmanager
+def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: plan.BaseBackup) -> Iterator[Measured]:
+    """The source inside a snapshot whose place in the WAL is known, measured before this is left.
+
+    Raises:
+        CheckError: no snapshot aligns, or the WAL does not come.
+    """
+    for _ in range(_ATTEMPTS):
+        with exported_snapshot(source.leader) as snapshot:
+            found = _wait_for_target(drill, archive, snapshot, wish)
+            if isinstance(found, Misaligned):
+                reason = found.reason
+                continue
+            drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
+            with source.sessions.cancelled_on_error():
+                measures = source.measure(snapshot, drill.progress.advance)
+            yield Measured(snapshot, measures, found if wish.aligned else None)
+            return
+    raise CheckError(
+        f"none of {_ATTEMPTS} snapshots has a place of its own in the WAL: {reason}",
+        hint="commits become visible in another order than they are written: do they wait for a standby?",
+    )
+
+
+def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: plan.BaseBackup) -> Aligned | Misaligned:
+    until = time.monotonic() + wish.wal_patience.total_seconds()
+    while True:
+        archive.go_on()
+        found = find_target(
+            given(drill.tools),
+            archive.folder,
+            start=archive.start,
+            timeline=archive.timeline,
+            snapshot=snapshot.xmin_xmax,
+            noted=snapshot.wal_lsn,
+            log=drill.raw / "pg_waldump.log",
+            stop=archive.stop,
+        )
+        if not isinstance(found, NeedsMore):
+            return found
+        if time.monotonic() > until:
+            raise CheckError(
+                f"the WAL of the snapshot did not come within {wish.wal_patience.total_seconds():g} s: {found.reason}",
+                hint="raise recovery.wal_patience, or find out why WAL is late",
+            )
+        time.sleep(_POLL)
+
+
+def _target(point: plan.Point | None, measured: Measured) -> RecoveryTarget:
+    if measured.aligned is not None:
+        return RecoveryTarget(
+            kind=TargetKind.LSN, value=measured.aligned.target, inclusive=measured.aligned.inclusive, timeline="current"
+        )
+    kind, value = given(point).chosen
+    reach = measured.snapshot.wal_lsn if kind == TargetKind.LATEST else ""
+    return RecoveryTarget(kind=TargetKind(kind), value=value, reach=reach)
+
+
+def _basis(measured: Measured) -> Basis:
+    return Basis.CLOSED_PERIOD if measured.aligned is None else Basis.WAL
+
+
+# --- restore --------------------------------------------------------------------------------------------------------
+
+
+def recover_pages(drill: Drill, server: Server) -> Copy:
+    """Start the pages as a copy in quarantine, and have it replay the WAL up to its target."""
+    limit = drill.plan.recovery.restore_timeout.total_seconds()
+    adopted = adopt_cluster(
+        staging_place(drill),
+        given(drill.tools),
+        target=given(drill.target),
+        restore_command=given(drill.restore_command),
+        progress=drill.progress.advance,
+        deadline=limit,
+        database=server.database,
+    )
+    drill.cluster = adopted.cluster
+    drill.say(events.Replayed(recovered=adopted.recovered))
+    drill.say(events.Quarantined(quarantine=adopted.quarantine))
+    drill.copy = copy = adopted.cluster.address(server.database)
+    with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        there = describe(connection, copy)
+        if drill.aligned is not None:
+            recovered = adopted.recovered
+            ended = ReplayEnd(recovered.end_lsn, recovered.next_xid)
+            alignment = prove_alignment(connection, drill.aligned, ended)
+            drill.say(events.AlignmentProved(alignment=alignment))
+            drill.say(events.Checked(round=AFTER_RESTORE, result=_as_check(alignment)))
+    return Copy(
+        server=there,
+        made=True,
+        commands=(),
+        seconds=0,
+        deviations=(f"recovery stopped {adopted.recovered.reason}", "production's settings are not in force"),
+    )
+
+
+def _as_check(alignment: Alignment) -> CheckResult:
+    asked = alignment.hidden_asked + alignment.seen_asked
+    return CheckResult(
+        name=ALIGNMENT,
+        kind=ALIGNMENT,
+        verdict=alignment.verdict,
+        reason=alignment.reason,
+        basis=Basis.WAL,
+        expected=f"the transactions of snapshot {alignment.snapshot}, and no others",
+        actual=f"replayed to {alignment.replayed}; {asked} transactions asked for",
+        difference="none" if alignment.verdict is Verdict.PASS else alignment.reason,
+        sql=alignment.sql,
+        started=utc_now(),
+        seconds=0.0,
+        compared=asked,
+        differing=0 if alignment.verdict is Verdict.PASS else 1,
+    )
