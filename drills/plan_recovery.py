@@ -48,6 +48,11 @@ class Recovery(Section):
         return True
 
     @property
+    def programs(self) -> tuple[str, ...]:
+        """PostgreSQL's own that it needs, besides those of a server."""
+        return ("pg_controldata", "pg_waldump")
+
+    @property
     def aligned(self) -> bool:
         """Whether the copy stands where the drill's own snapshot of the source does: every row can be compared."""
         return True
@@ -80,6 +85,11 @@ class Dump(Recovery):
     def physical(self) -> bool:
         """It is made of statements."""
         return False
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Those that dump and restore."""
+        return ("pg_dump", "pg_restore")
 
 
 class Point(Section):
@@ -158,6 +168,12 @@ class BaseBackup(Recovery):
     def aligned(self) -> bool:
         """Where no other point is asked for."""
         return self.to is None
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Those that take it, too."""
+        combining = ("pg_combinebackup",) if self.incrementals else ()
+        return (*super().programs, "pg_basebackup", "pg_receivewal", "pg_verifybackup", *combining)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

@@ -131,6 +131,14 @@ def _milliseconds(limit: timedelta) -> str:
     return str(min(max(math.ceil(limit.total_seconds() * 1000), 1), _LONGEST_MS))
 
 
+def measure_cluster(connection: psycopg.Connection) -> int:
+    """Bytes of all databases of the server that the role may connect to."""
+    row = connection.execute(
+        "SELECT sum(pg_database_size(oid))::bigint FROM pg_database WHERE has_database_privilege(oid, 'CONNECT')"
+    ).fetchone()
+    return int(_some(row)[0])
+
+
 def describe(connection: psycopg.Connection, address: Address) -> Server:
     """The server as it describes itself."""
     row = connection.execute(

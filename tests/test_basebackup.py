@@ -1,31 +1,306 @@
-"""A drill on production's own pages: recovered to the commit at which the source was measured, and equal to the row."""
+"""Drills on production's own pages: recovered to the commit at which the source was measured, and equal to the row."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fix_postgres import Database, open_sessions
-from test_drill import OUTAGE, nothing_is_left, result_of, run_drill
+from fix_postgres import QUICK, SHOP, Database, end_cluster, new_cluster, new_database, open_sessions, run_sql
+from test_drill import OUTAGE, nothing_is_left, on_copy, result_of, run_drill
 
+from drills.clusters import Cluster
+from drills.plan import Plan
+from drills.processes import plain_environment, spawn, stop_process
+from drills.record import Record
 from drills.records import Basis, Outcome, Verdict
+from drills.recovery.basebackup import BaseBackup
+from drills.targets import parse_lsn
+from flows.runtime import Drill
+from flows.stages.shared import staging_place
+
+CLOSED = {
+    "row_counts": False,
+    "content": {"compare": False},
+    "sequences": False,
+    "totals": [
+        {
+            "name": "closed invoices",
+            "table": "invoice",
+            "amount": "amount",
+            "by": {"currency": "currency"},
+            "closed": {"column": "posted", "until": "end of previous month"},
+        }
+    ],
+}
 
 
-def physical(shop: Database, **changes: object) -> dict[str, Any]:
-    """A plan for a base backup, taken by the owner of the server of the tests."""
-    recovery = {"method": "basebackup", "jobs": 2, "address": shop.url(shop.owner), "password": "env:OWNER_PASSWORD"}
-    return shop.plan(recovery=recovery | changes)
+@dataclass(frozen=True)
+class Shop:
+    """A server of the tests' own with a shop on it, whose pages may be had by a role of their own."""
+
+    cluster: Cluster
+    database: Database
+
+    def plan(self, recovery: dict[str, Any] | None = None, **changes: object) -> dict[str, Any]:
+        """A plan for a base backup of it."""
+        backup = self.database.url(self.cluster.address()).replace("drillbook@", "backup@")
+        told = {"method": "basebackup", "jobs": 2, "address": backup, "password": "env:BACKUP_PASSWORD"}
+        quick: dict[str, Any] = {"negative_control": {"enabled": False}}
+        return self.database.plan(recovery=told | (recovery or {}), **(quick | changes))
 
 
-def test_a_copy_of_the_pages_passes_and_nothing_is_left(
-    home: Path, shop: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OWNER_PASSWORD", shop.owner.password)
-    record = run_drill(home, physical(shop) | {"outages": [OUTAGE], "objectives": {"rto": "5min", "rpo": "5min"}})
+@pytest.fixture(scope="module")
+def server() -> Iterator[Shop]:
+    """For all of these tests."""
+    cluster = new_cluster(QUICK | {"summarize_wal": "on", "max_prepared_transactions": "5"})
+    try:
+        run_sql(cluster.address(), "CREATE ROLE backup LOGIN REPLICATION PASSWORD 'backup-password'")
+        yield Shop(cluster, new_database(cluster, SHOP))
+    finally:
+        end_cluster(cluster)
+
+
+@pytest.fixture
+def pages(server: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """With its passwords in the environment."""
+    monkeypatch.setenv("BACKUP_PASSWORD", "backup-password")
+    for name, value in server.database.environment.items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+@contextmanager
+def under_load(shop: Shop, tmp_path: Path) -> Iterator[None]:
+    """Invoices are added, changed and taken away, with savepoints and rollbacks, in some sessions at once."""
+    script = tmp_path / "load.sql"
+    script.write_text(
+        "\\set id random(1000, 100000000)\nBEGIN;\n"
+        "INSERT INTO invoice VALUES (:id, 1 + :id % 20, 'EUR', now(), :id / 100.0) ON CONFLICT (id) DO NOTHING;\n"
+        "SAVEPOINT one;\nUPDATE invoice SET amount = amount + 0.01 WHERE id = 1 + :id % 500;\nRELEASE one;\n"
+        "SAVEPOINT two;\nDELETE FROM invoice WHERE id = 1 + :id % 500;\nROLLBACK TO two;\nCOMMIT;\n"
+    )
+    told = ["--no-vacuum", "--client=4", "--jobs=1", "--time=600", "--max-tries=100", f"--file={script}"]
+    load = spawn(
+        [shop.cluster.tools.program("pgbench"), *told, shop.database.name],
+        environment=plain_environment(shop.database.owner.environment()),
+        log=tmp_path / "pgbench.log",
+    )
+    try:
+        yield
+        assert load.poll() is None, (tmp_path / "pgbench.log").read_text()
+    finally:
+        stop_process(load)
+
+
+def nothing_is_open(shop: Shop) -> None:
+    """No session of a drill, no slot, nobody who receives WAL."""
+    assert open_sessions(shop.database.owner) == []
+    for view in ("pg_replication_slots", "pg_stat_replication"):
+        assert run_sql(shop.database.owner, f"SELECT * FROM {view}") == [], view
+
+
+def test_a_copy_of_the_pages_is_equal_and_nothing_is_left(home: Path, pages: Shop) -> None:
+    goals = {"rto": "5min", "rpo": "5min"}
+    record = run_drill(home, pages.plan(outages=[OUTAGE], objectives=goals, negative_control={"enabled": True}))
     assert record.reasons == ()
     assert (record.verdict, record.outcome) == (Verdict.PASS, Outcome.FINISHED)
+    assert {result.verdict for results in record.checks.values() for result in results} == {Verdict.PASS}
     assert result_of(record, "alignment").basis is Basis.WAL
-    assert result_of(record, "row counts").basis is Basis.WAL
+    assert result_of(record, "content").basis is Basis.WAL
+    assert result_of(record, "page checksums").verdict is Verdict.PASS
+    assert record.alignment is not None
+    assert record.snapshot is not None
+    assert record.alignment.snapshot == record.snapshot.xmin_xmax
+    assert record.quarantine is not None
+    assert record.outages[0].lost == 0
     nothing_is_left(home, record)
-    assert open_sessions(shop.owner) == []
+    nothing_is_open(pages)
+
+
+def test_under_load_every_row_is_equal_with_transactions_prepared_and_open(
+    home: Path, pages: Shop, tmp_path: Path
+) -> None:
+    prepared = "BEGIN; INSERT INTO note VALUES (7, 'prepared'); PREPARE TRANSACTION 'half'"
+    run_sql(pages.database.owner, prepared)
+    try:
+        with under_load(pages, tmp_path):
+            records = [run_drill(home, pages.plan({"incrementals": number})) for number in (0, 1)]
+    finally:
+        run_sql(pages.database.owner, "ROLLBACK PREPARED 'half'")
+    for record in records:
+        assert record.reasons == ()
+        assert record.verdict is Verdict.PASS
+        assert record.alignment is not None
+        assert record.alignment.behind > 0  # commits that the snapshot does not see, left out of the copy
+        nothing_is_left(home, record)
+    nothing_is_open(pages)
+
+
+def test_a_damaged_copy_fails(home: Path, pages: Shop) -> None:
+    record = run_drill(
+        home, pages.plan(), {"check": on_copy("UPDATE invoice SET amount = amount + 0.01 WHERE id = 77")}
+    )
+    assert record.verdict is Verdict.FAIL
+    assert result_of(record, "content").verdict is Verdict.FAIL
+    assert result_of(record, "alignment").verdict is Verdict.PASS
+    nothing_is_left(home, record)
+
+
+def test_a_copy_that_was_not_proved_aligned_is_unknown(
+    home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget(drill: Drill) -> None:
+        drill.aligned = None
+
+    record = run_drill(home, pages.plan(), {"restore": forget})
+    assert record.verdict is Verdict.UNKNOWN
+    assert "the check alignment, after restore" in " ".join(record.reasons)
+
+
+def test_a_copy_that_went_too_far_fails(home: Path, pages: Shop, tmp_path: Path) -> None:
+    """Recovery told to go to the end of the WAL: the transactions behind the snapshot are in the copy."""
+
+    def go_on(drill: Drill) -> None:
+        assert drill.target is not None
+        assert drill.aligned is not None
+        last = f"{drill.aligned.behind[-1]}".rsplit(" ", 1)[-1]
+        drill.target = drill.target.model_copy(update={"value": last, "inclusive": True})
+
+    with under_load(pages, tmp_path):
+        record = run_drill(home, pages.plan(), {"restore": go_on})
+    assert record.verdict is Verdict.FAIL
+    assert result_of(record, "alignment").verdict is Verdict.FAIL
+    assert "does not see are committed on the copy" in result_of(record, "alignment").reason
+
+
+def cut(name: str, size: int | None) -> Callable[[Drill], None]:
+    """A file of the WAL cut to a size, or taken away: the first or the last one."""
+
+    def damage(drill: Drill) -> None:
+        found = sorted(path for path in staging_place(drill).with_name("wal").iterdir() if len(path.name) == 24)
+        assert drill.aligned is not None
+        needed = f"{1:08X}{0:08X}{parse_lsn(drill.aligned.start) // 2**24:08X}"
+        path = next(path for path in found if path.name == needed) if name == "first" else found[-1]
+        # What the backup brought along itself is not asked for.
+        for segment in (staging_place(drill) / "data" / "pg_wal").glob("0*"):
+            segment.unlink()
+        if size is None:
+            path.unlink()
+        else:
+            os.truncate(path, size)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (cut("first", None), "missing"),
+        (cut("first", 5_000_000), "cut off"),
+        (cut("last", None), "missing"),
+    ],
+    ids=["the first is missing", "the first is cut", "the last is missing"],
+)
+def test_wal_that_is_not_there_is_a_fail_that_says_what_to_do(
+    home: Path, pages: Shop, damage: Callable[[Drill], None], said: str
+) -> None:
+    run_sql(pages.database.owner, "SELECT pg_switch_wal(); INSERT INTO note SELECT 1, 'x' WHERE false")
+    record = run_drill(home, pages.plan(), {"restore": damage})
+    assert record.verdict is Verdict.FAIL
+    assert said in " ".join(problem.hint for problem in record.problems), record.problems
+    nothing_is_left(home, record)
+
+
+def test_a_flipped_byte_in_the_backup_is_found_before_anything_is_made_of_it(
+    home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = BaseBackup._take
+
+    def flip(method: BaseBackup, *told: Any) -> Any:  # noqa: ANN401
+        done = take(method, *told)
+        with (told[1] / "global" / "pg_control").open("r+b") as file:
+            file.seek(4000)
+            file.write(b"\x01")
+        return done
+
+    monkeypatch.setattr(BaseBackup, "_take", flip)
+    record = run_drill(home, pages.plan())
+    assert record.verdict is Verdict.UNKNOWN
+    assert "pg_verifybackup ended with 1" in " ".join(record.reasons)
+    assert "checksum mismatch" in " ".join(record.reasons)
+    assert record.copy_of_it is None
+    nothing_is_left(home, record)
+
+
+@pytest.mark.parametrize("to", [{"latest": True}, {"name": "before the release"}])
+def test_another_point_than_the_snapshot_is_held_against_closed_periods(
+    home: Path, pages: Shop, to: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = BaseBackup.back_up
+
+    def mark(method: BaseBackup, *told: Any) -> Any:  # noqa: ANN401
+        done = take(method, *told)
+        run_sql(pages.database.owner, "SELECT pg_create_restore_point('before the release')")
+        return done
+
+    monkeypatch.setattr(BaseBackup, "back_up", mark)
+    record = run_drill(home, pages.plan({"to": to}, checks=CLOSED))
+    assert record.reasons == ()
+    assert record.verdict is Verdict.PASS
+    assert result_of(record, "closed invoices").basis is Basis.CLOSED_PERIOD
+    assert record.alignment is None
+
+
+def test_a_point_behind_the_end_of_the_wal_is_a_fail(home: Path, pages: Shop) -> None:
+    record = run_drill(home, pages.plan({"to": {"lsn": "FF/0"}}, checks=CLOSED))
+    assert record.verdict is Verdict.FAIL
+    assert "choose an earlier target" in " ".join(problem.hint for problem in record.problems)
+
+
+def refused(home: Path, plan: dict[str, Any]) -> Record:
+    """A drill that did not begin."""
+    record = run_drill(home, plan)
+    assert record.outcome is Outcome.REFUSED
+    return record
+
+
+def test_a_role_that_may_not_have_the_pages_is_refused(home: Path, pages: Shop) -> None:
+    plan = pages.plan()
+    plan["recovery"] = {"method": "basebackup"}
+    record = refused(home, plan)
+    assert "needs REPLICATION" in record.problems[0].hint
+
+
+def test_base_backups_of_another_server_are_refused(home: Path, pages: Shop, staging: Cluster) -> None:
+    run_sql(staging.address(), "CREATE ROLE backup LOGIN REPLICATION PASSWORD 'backup-password'")
+    try:
+        address = pages.database.url(staging.address()).replace("drillbook@", "backup@")
+        record = refused(home, pages.plan({"address": address}))
+    finally:
+        run_sql(staging.address(), "DROP ROLE backup")
+    assert "another system" in record.problems[0].hint
+
+
+def test_a_source_whose_commits_would_wait_for_the_drill_is_refused(home: Path, pages: Shop) -> None:
+    owner = pages.cluster.address()
+    run_sql(owner, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    try:
+        run_sql(owner, "SELECT pg_reload_conf()")
+        record = refused(home, pages.plan())
+    finally:
+        run_sql(owner, "ALTER SYSTEM RESET synchronous_standby_names")
+        run_sql(owner, "SELECT pg_reload_conf()")
+    assert "no commit waits for the receiver" in record.problems[0].message
+
+
+def test_a_plan_for_another_point_has_to_name_what_can_be_compared(pages: Shop) -> None:
+    with pytest.raises(ValueError, match="of another time"):
+        Plan.model_validate(pages.plan({"to": {"latest": True}}))
+    open_total = CLOSED | {"totals": [{"name": "all", "table": "invoice", "amount": "amount"}]}
+    with pytest.raises(ValueError, match="closing rule"):
+        Plan.model_validate(pages.plan({"to": {"latest": True}}, checks=open_total))

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+
 from drills import events, guard
 from drills.addresses import Address, resolve_address
 from drills.locks import Lock, holder
 from drills.places import open_place
+from drills.plan import BaseBackup
 from drills.records import (
     Finding,
     Server,
     Verdict,
     file_name,
 )
+from drills.recovery.wal import judge_sender, judge_standbys
 from drills.sessions import (
     STAGING_LIMITS,
     Access,
     describe,
+    measure_cluster,
     session,
 )
 from drills.tools import choose_tools
@@ -41,14 +46,16 @@ def look(drill: Drill) -> Server:
             findings = [
                 guard.judge_role(guard.ways_to_write(connection), plan.source.writable_role),
                 guard.judge_solitude(drill.id, guard.other_drills(connection)),
+                *_look_at_sender(drill, server, source, connection),
             ]
+            size = measure_cluster(connection) if plan.recovery.physical else server.size
         findings += _look_at_staging(drill, server, staging)
         tools = choose_tools(plan.tools, server.major, source.host)
-        for program in ("pg_restore", *(("initdb", "postgres") if staging is None else ())):
+        for program in (*plan.recovery.programs, *(("initdb", "postgres") if staging is None else ())):
             tools.program(program)
         found = f"{tools.version} in {tools.folder}"
         findings.append(Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found))
-        findings += [*_look_at_room(drill, server), guard.judge_evidence(Path(plan.evidence.folder))]
+        findings += [*_look_at_room(drill, size), guard.judge_evidence(Path(plan.evidence.folder))]
         findings.append(_hold_database(drill, server, findings))
         drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
         guard.refuse_if_any(findings)
@@ -57,12 +64,21 @@ def look(drill: Drill) -> Server:
     return server
 
 
-def _look_at_room(drill: Drill, server: Server) -> list[Finding]:
+def _look_at_sender(drill: Drill, server: Server, source: Address, connection: psycopg.Connection) -> list[Finding]:
+    """Where a base backup will come from, and whether production would wait for who receives its WAL."""
+    wish = drill.plan.recovery
+    if not isinstance(wish, BaseBackup):
+        return []
+    sender = resolve_address(wish.address, wish.password) if wish.address else source
+    return [judge_sender(sender, server, drill.name), judge_standbys(connection, drill.name)]
+
+
+def _look_at_room(drill: Drill, size: int) -> list[Finding]:
     """Dump and copy may lie on different file systems when servers cannot reach the drill's own folder."""
     wish = drill.plan.staging
     if wish.address is not None:
         unseen = "not looked at: the disk of a staging server that is there already cannot be seen from here"
-        dump = guard.judge_room(guard.measure_room(drill.folder, server.size, makes_copy=False, limit=None))
+        dump = guard.judge_room(guard.measure_room(drill.folder, size, makes_copy=False, limit=None))
         return [dump, Finding(name="room for the copy", verdict=Verdict.UNKNOWN, found=unseen)]
     copy_place = open_place(drill.folder / "staging").parent
     if copy_place.stat().st_dev == drill.folder.stat().st_dev:
@@ -70,7 +86,7 @@ def _look_at_room(drill: Drill, server: Server) -> list[Finding]:
     else:
         places = [(drill.folder, False), (copy_place, True)]
     return [
-        guard.judge_room(guard.measure_room(place, server.size, makes_copy=makes_copy, limit=wish.disk_limit))
+        guard.judge_room(guard.measure_room(place, size, makes_copy=makes_copy, limit=wish.disk_limit))
         for place, makes_copy in places
     ]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from drills import events, plan
 from drills.addresses import Address, resolve_address
 from drills.commits import Aligned, Alignment, Misaligned, NeedsMore
-from drills.errors import CheckError, GuardError
+from drills.errors import CheckError
 from drills.fold import AFTER_RESTORE
 from drills.measures import Measures
 from drills.places import open_place
@@ -28,7 +28,7 @@ from drills.recovery.basebackup import BaseBackup
 from drills.recovery.physical import adopt_cluster
 from drills.recovery.proof import ReplayEnd, prove_alignment
 from drills.recovery.replay import copy_from_folder
-from drills.recovery.wal import judge_standbys, receiving
+from drills.recovery.wal import receiving
 from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
 from drills.staging import look_at_tablespaces
 from drills.targets import RecoveryTarget, TargetKind
@@ -73,7 +73,6 @@ def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Bac
     address = _address(drill, wish)
     workspace = workspace_of(drill, drill.progress.advance)
     with expecting(drill, server) as source:
-        _refuse_to_hold_up(source, drill.name)
         method = BaseBackup(wish, look_at_tablespaces(source.leader))
         with receiving(address, wal, workspace) as receiver:
             taken = method.back_up(address, workspace)
@@ -99,12 +98,6 @@ def wal_place(drill: Drill) -> Path:
 
 def _address(drill: Drill, wish: plan.BaseBackup) -> Address:
     return given(drill.source) if wish.address is None else resolve_address(wish.address, wish.password)
-
-
-def _refuse_to_hold_up(source: Expecting, name: str) -> None:
-    finding = judge_standbys(source.leader, name)
-    if finding.verdict is Verdict.FAIL:
-        raise GuardError(f"commits at the source would wait for the drill: {finding.found}", hint=finding.hint)
 
 
 @contextmanager
