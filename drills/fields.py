@@ -117,6 +117,12 @@ FORMS: Mapping[str, str] = MappingProxyType(
         r"^\S(.{0,68}\S)?$": "1 to 70 characters on one line, without blanks at the ends",
         r"\S": "a text that is not blank",
         r"^(auto|embedded|/.*)$": "`auto`, `embedded`, or the full path of a folder",
+        r"^[A-Za-z](-?[A-Za-z0-9]){0,62}$": "letters, digits and single hyphens, a letter first, 63 at most",
+        r"^sg-[0-9a-f]{8,32}$": "the id of a security group, such as sg-0a1b2c3d4e5f60718",
+        r"^[a-z]{2}(-[a-z]+)+-[0-9]$": "a region of AWS, such as eu-central-1",
+        r"^db\.[a-z0-9.-]+$": "an instance class, such as db.m6g.large",
+        r"^/.*[^/]$": "the full path of a file",
+        r"^[0-9]{12}$": "the 12 digits of an AWS account, in quotes",
     }
 )
 """What these patterns ask for, in words."""

@@ -24,7 +24,7 @@ _DEATH_DEADLINE = 60.0
 _ATTEMPTS = 5
 _PROGRAMS = {
     "barman", "initdb", "pg_basebackup", "pg_combinebackup", "pg_controldata", "pg_dump", "pg_receivewal", "pg_restore",
-    "pg_verifybackup", "pg_waldump", "pgbackrest", "pgbench", "postgres", "psql",
+    "pg_verifybackup", "pg_waldump", "pgbackrest", "pgbench", "postgres", "psql", "rsync", "wal-g",
 }  # fmt: skip
 
 

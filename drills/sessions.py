@@ -136,7 +136,7 @@ def measure_cluster(connection: psycopg.Connection) -> int:
     row = connection.execute(
         "SELECT sum(pg_database_size(oid))::bigint FROM pg_database WHERE has_database_privilege(oid, 'CONNECT')"
     ).fetchone()
-    return int(_some(row)[0])
+    return int(row[0]) if row and row[0] else 0
 
 
 def describe(connection: psycopg.Connection, address: Address) -> Server:

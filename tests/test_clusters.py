@@ -194,6 +194,21 @@ def test_a_program_is_known_by_the_folder_and_not_by_one_that_reads_alike(
         stop_process(process)
 
 
+@pytest.mark.parametrize("name", ["pg_basebackup", "pg_combinebackup", "pg_verifybackup", "pgbackrest", "barman"])
+def test_whatever_brings_a_copys_files_is_found_by_its_folder_too(place: Path, name: str) -> None:
+    """The kernel cuts names after fifteen letters."""
+    program, folder, log = place / name, place / "copy", place / "log"
+    program.write_bytes(Path("/bin/sh").resolve().read_bytes())
+    program.chmod(0o755)
+    process = spawn([str(program), "-c", "echo runs; sleep 600; :", f"--to={folder}/data"], environment={}, log=log)
+    try:
+        wait_until(lambda: log.read_text() == "runs\n")
+        destroy_cluster(folder)
+        assert is_gone(psutil.Process(process.pid))
+    finally:
+        stop_process(process)
+
+
 def test_a_link_is_refused_before_anything_is_killed(server: Cluster, place: Path) -> None:
     link = place / "link"
     link.symlink_to(server.folder)

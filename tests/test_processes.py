@@ -81,6 +81,14 @@ def test_a_secret_that_a_tool_says_is_masked_in_its_log_and_in_what_is_told(tmp_
     assert log.read_text() == f"what was said before\n{done.said}"
 
 
+def test_what_a_tool_is_told_is_in_no_argument_and_no_file(tmp_path: Path) -> None:
+    told = "one line\nand another\n"
+    done = run_tool(["/bin/cat"], environment={}, log=tmp_path / "log", deadline=10, told=told)
+    assert done.said == told
+    assert done.arguments == ("/bin/cat",)
+    assert run_tool(["/bin/cat"], environment={}, log=tmp_path / "log", deadline=10).said == ""
+
+
 @pytest.mark.parametrize("ignores", ["", "trap '' TERM; "])
 def test_a_deadline_ends_the_tool_and_all_that_it_started(
     tmp_path: Path, ignores: str, monkeypatch: pytest.MonkeyPatch

@@ -183,8 +183,9 @@ class _Dump:
         """One run, writing to a pipe; stopped when it is let go, or when its time is over."""
         arguments = [self.tools.program("pg_waldump"), f"--path={self.segments.folder}"]
         arguments += [f"--timeline={self.segments.timeline}", *options]
+        said = self.log.stat().st_size if self.log.exists() else 0
         process = spawn(arguments, environment=plain_environment(), log=self.log, output=subprocess.PIPE)
-        run = _Run(process, self.log, self.log.stat().st_size, self.deadline)
+        run = _Run(process, self.log, said, self.deadline)
         timer = threading.Timer(self.deadline, run.stop_late)
         timer.daemon = True
         timer.start()

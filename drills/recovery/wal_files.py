@@ -67,7 +67,7 @@ class Segments:
         last = max(self.files, default=-1)
         for number in range(start // self.size, (end - 1) // self.size + 1):
             path = self.files.get(number)
-            if path is None and (number < last or number == start // self.size):
+            if path is None and number < last:
                 raise ToolError(
                     f"the WAL has a hole: segment {self.name(number)} is missing in {self.folder}",
                     hint="fetch it from the archive; where production changed its timeline, take a new backup",
@@ -145,10 +145,12 @@ def segments_in(wal: Path, timeline: int, place: Path) -> Iterator[Segments | No
         yield _segments(Path(links), timeline, whole | {name.removesuffix(PARTIAL): ours[name] for name in parts})
 
 
-def _segments(folder: Path, timeline: int, files: dict[str, Path]) -> Segments:
+def _segments(folder: Path, timeline: int, files: dict[str, Path]) -> Segments | None:
     headers = {name: _header(path) for name, path in files.items()}
     known = [header for header in headers.values() if header]
     if not known:
+        if all(_is_blank(path) for path in files.values()):
+            return None
         raise ToolError(f"no segment in {folder} begins as WAL does", hint="is the WAL compressed or encrypted?")
     systems, sizes = {header.system for header in known}, {header.size for header in known}
     if len(systems) != 1 or len(sizes) != 1:
@@ -181,6 +183,12 @@ def _header(path: Path) -> _Header | None:
     magic, _, _, address, _, system, size, page = _LONG_HEADER.unpack(begun)
     sound = magic and size and page and not (size & (size - 1)) and not (page & (page - 1))
     return _Header(address, system, size, page) if sound else None
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether nothing was written into it yet."""
+    with path.open("rb") as file:
+        return not file.read(_LONG_HEADER.size).strip(b"\0")
 
 
 def explain(segments: Segments, position: int, needed: int, said: str) -> NeedsMore:

@@ -1,0 +1,278 @@
+"""Recovery from a repository of Barman, with the real tool, from a home that is only read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fix_repository import (
+    DEBIAN,
+    Production,
+    counts_of,
+    debian_tools,
+    flip,
+    look,
+    own,
+    production,
+    recovered,
+    workspace,
+)
+
+from drills.errors import ClusterError, GuardError, ToolError
+from drills.places import server_account
+from drills.plan_repository import Barman as Plan
+from drills.records import Verdict
+from drills.recovery.barman import Barman
+from drills.tools import Tools
+
+NO_MANIFEST = "no manifest"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A home of Barman's with two backups, WAL packed by gzip, and a segment that Barman has not filed yet."""
+
+    source: Production
+    tools: Tools
+    first: str
+    newest: str
+    between: datetime
+    end: str
+    """How far the archive goes."""
+    counts: dict[str, object]
+
+    @property
+    def home(self) -> Path:
+        """Barman's home."""
+        return self.source.repository
+
+    def method(self, desk: Path, home: Path | None = None, **plan: Any) -> Barman:  # noqa: ANN401
+        """The method at this desk, for the home or a copy of it."""
+        config = self.source.place / "barman.conf"
+        if home is not None:
+            config = desk / "barman.conf"
+            text = (self.source.place / "barman.conf").read_text()
+            config.write_text(text.replace(str(self.home), str(home)))
+        wish = Plan.model_validate({"method": "barman", "server": "shop", "config": str(config)} | plan)
+        return Barman(wish, self.source.server, self.tools, desk / "repository", desk / "raw")
+
+    def copy(self, desk: Path) -> Path:
+        """A copy of the home, to be damaged."""
+        target = desk / "damaged"
+        shutil.copytree(self.home, target, symlinks=True)
+        if (account := server_account()) is not None:
+            for path in (target, *target.rglob("*")):
+                os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        return target
+
+
+def configure(it: Production) -> None:
+    account = server_account()
+    reach = f"host=127.0.0.1 port={it.cluster.port} user=drillbook"
+    further = own(it.place / "barman.d")
+    (it.place / "barman.conf").write_text(
+        f"[barman]\nbarman_home = {it.repository}\nbarman_user = {account.name if account else os.environ['USER']}\n"
+        f"barman_lock_directory = {it.place / 'lock'}\nlog_file = {it.place / 'log' / 'barman.log'}\n"
+        f'configuration_files_directory = "{further}"\npre_recovery_script = touch {it.place / "hooked"}\n'
+    )
+    (further / "shop.conf").write_text(
+        f"[shop]\ndescription = shop\nconninfo = {reach} dbname=postgres\nstreaming_conninfo = {reach}\n"
+        f"backup_method = postgres\narchiver = on\ncompression = gzip\nimmediate_checkpoint = true\n"
+        f"path_prefix = {DEBIAN}\n"
+        f"streaming_wals_directory = {it.repository}/shop/streaming\n"
+    )
+
+
+def barman(it: Production, *arguments: str) -> str:
+    return it.run(["barman", f"--config={it.place / 'barman.conf'}", *arguments])
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[Kept]:
+    tools = debian_tools("barman")
+    with production(tools, lambda place: f"cp %p {place / 'repository' / 'shop' / 'incoming'}/%f") as it:
+        own(it.repository / "shop")
+        own(it.repository / "shop" / "incoming")
+        configure(it)
+        it.add_rows()
+        barman(it, "archive-wal", "shop")
+        barman(it, "backup", "--wait", "--wait-timeout=60", "shop")
+        it.add_rows("elsewhere")
+        between = datetime.now(UTC)
+        barman(it, "backup", "--wait", "--wait-timeout=60", "shop")
+        it.add_rows()
+        barman(it, "archive-wal", "shop")
+        it.add_rows("elsewhere")
+        first, newest = sorted(path.name for path in (it.repository / "shop" / "base").iterdir())
+        yield Kept(it, tools, first, newest, between, it.position(), it.counts())
+
+
+def test_the_newest_backup_is_brought_back_with_every_row_and_barman_s_home_stays_as_it_was(
+    kept: Kept, desk: Path
+) -> None:
+    before = look(kept.source.place / "repository") | look(kept.source.place / "lock") | look(kept.source.place / "log")
+    method = kept.method(desk, jobs=2)
+    backup = method.pick()
+    assert (backup.method, backup.label, backup.timeline) == ("barman", kept.newest, 1)
+    assert backup.start_lsn < backup.stop_lsn
+    taken = method.lay_out(backup, desk / "copy" / "data", workspace(desk, kept.tools))
+    assert (taken.log.verdict, taken.log.reason) == (Verdict.PASS, "barman ended with 0 and said nothing to look into")
+    assert taken.backup.files > 900
+    assert [Path(arguments[0]).name for arguments in taken.backup.commands] == ["read", "barman", "pg_verifybackup"]
+    with recovered(method, kept.tools, desk / "copy", kept.end) as copy:
+        assert counts_of(copy) == kept.counts
+    after = look(kept.source.place / "repository") | look(kept.source.place / "lock") | look(kept.source.place / "log")
+    assert after == before
+    assert not (kept.source.place / "hooked").exists(), "a hook of production's was run"
+
+
+def test_a_backup_is_picked_by_its_name_or_by_an_instant(kept: Kept, desk: Path) -> None:
+    assert kept.method(desk, backup=kept.first).pick().label == kept.first
+    assert kept.method(desk, before=kept.between).pick().label == kept.first
+    assert kept.method(desk, before=datetime(2100, 1, 1, tzinfo=UTC)).pick().label == kept.newest
+
+
+def test_a_backup_that_is_not_there_is_named(kept: Kept, desk: Path) -> None:
+    with pytest.raises(ToolError, match=f"holds no backup 20200101T000000: expected one of {kept.newest}, "):
+        kept.method(desk, backup="20200101T000000").pick()
+    with pytest.raises(ToolError, match=f"no backup from before 2020-01-01 .*: the oldest, {kept.first}, is of 20"):
+        kept.method(desk, before=datetime(2020, 1, 1, tzinfo=UTC)).pick()
+
+
+def test_a_server_that_barman_does_not_know_is_named(kept: Kept, desk: Path) -> None:
+    with pytest.raises(ToolError, match="knows no server other: expected one of shop"):
+        kept.method(desk, server="other").pick()
+    with pytest.raises(ToolError, match=r"configuration /nonexistent cannot be read: .*No such file"):
+        kept.method(desk, config="/nonexistent").pick()
+
+
+def test_an_empty_home_is_no_backup(kept: Kept, desk: Path) -> None:
+    with pytest.raises(ToolError, match=r"the backups of shop in .* cannot be read"):
+        kept.method(desk, own(desk / "empty")).pick()
+    (desk / "empty" / "shop" / "base").mkdir(parents=True)
+    with pytest.raises(ToolError, match="holds no backup"):
+        kept.method(desk, desk / "empty").pick()
+
+
+def test_a_home_of_another_system_is_refused_also_where_barman_did_not_note_it(kept: Kept, desk: Path) -> None:
+    damaged = kept.copy(desk)
+    method = kept.method(desk, damaged)
+    other = replace(method, source=method.source.model_copy(update={"system_identifier": "7000000000000000001"}))
+    with pytest.raises(GuardError, match=r"another system: expected system identifier 70+1, got 7"):
+        other.pick()
+    info = damaged / "shop" / "base" / kept.newest / "backup.info"
+    lines = info.read_text().splitlines(keepends=True)
+    info.write_text("".join("systemid=None\n" if line.startswith("systemid=") else line for line in lines))
+    with pytest.raises(GuardError, match=r"another system: expected system identifier 70+1, got 7"):
+        other.lay_out(other.pick(), desk / "copy" / "data", workspace(desk, kept.tools))
+
+
+@pytest.mark.parametrize("status", ["STARTED", "FAILED", "WAITING_FOR_WALS"])
+def test_a_backup_that_is_not_complete_is_not_picked_and_cannot_be_named(kept: Kept, desk: Path, status: str) -> None:
+    damaged = kept.copy(desk)
+    info = damaged / "shop" / "base" / kept.newest / "backup.info"
+    info.write_text(info.read_text().replace("status=DONE", f"status={status}"))
+    assert kept.method(desk, damaged).pick().label == kept.first
+    with pytest.raises(ToolError, match=f"the backup {kept.newest} in .* is not sound"):
+        kept.method(desk, damaged, backup=kept.newest).pick()
+
+
+@pytest.mark.parametrize("where", ["data", "tablespace"])
+def test_a_flipped_byte_in_a_file_of_the_backup_is_found(kept: Kept, desk: Path, where: str) -> None:
+    damaged = kept.copy(desk)
+    base = damaged / "shop" / "base" / kept.newest
+    folder = base / "data" / "base" if where == "data" else next(path for path in base.iterdir() if path.name.isdigit())
+    flip(max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size))
+    method = kept.method(desk, damaged)
+    with pytest.raises(ToolError, match=r"pg_verifybackup ended with 1: .*checksum mismatch for file") as caught:
+        method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, kept.tools))
+    assert "set this backup aside" in caught.value.hint
+
+
+def test_a_file_that_is_missing_in_the_backup_is_found(kept: Kept, desk: Path) -> None:
+    damaged = kept.copy(desk)
+    (damaged / "shop" / "base" / kept.newest / "data" / "pg_xact" / "0000").unlink()
+    method = kept.method(desk, damaged)
+    with pytest.raises(ToolError, match=r"pg_verifybackup ended with 1: .*pg_xact/0000"):
+        method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, kept.tools))
+
+
+def test_a_backup_without_a_manifest_is_unknown_unless_the_plan_accepts_it(kept: Kept, desk: Path) -> None:
+    damaged = kept.copy(desk)
+    (damaged / "shop" / "base" / kept.newest / "data" / "backup_manifest").unlink()
+    method = kept.method(desk, damaged)
+    taken = method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, kept.tools))
+    assert taken.log.verdict is Verdict.UNKNOWN
+    assert "whether its files are as they were cannot be verified" in taken.log.reason
+    accepting = kept.method(desk, damaged, accept_warnings=[NO_MANIFEST])
+    taken = accepting.lay_out(accepting.pick(), desk / "other" / "data", workspace(desk, kept.tools))
+    assert taken.log.verdict is Verdict.PASS
+
+
+def test_wal_is_fetched_before_anything_is_laid_out_and_what_is_not_there_is_said_to_be_so(
+    kept: Kept, desk: Path
+) -> None:
+    before = look(kept.home)
+    method = kept.method(desk)
+    filed = sorted(path.name for path in (kept.home / "shop" / "wals").rglob("0*") if len(path.name) == 24)
+    waiting = sorted(path.name for path in (kept.home / "shop" / "incoming").iterdir())
+    assert filed
+    assert waiting
+    for name in (filed[0], waiting[-1]):
+        assert method.fetch_wal(name, desk / "segment")
+        assert (desk / "segment").stat().st_size == 16 << 20
+    assert not method.fetch_wal("0000000100000FFF000000FF", desk / "none")
+    assert not method.fetch_wal("00000009.history", desk / "none")
+    assert not (desk / "none").exists()
+    assert look(kept.home) == before
+
+
+def segments(home: Path) -> list[Path]:
+    return sorted(path for path in (home / "shop" / "wals").rglob("0*") if len(path.name) == 24)
+
+
+def test_an_archive_that_cannot_be_read_is_not_one_that_ends(kept: Kept, desk: Path) -> None:
+    damaged = kept.copy(desk)
+    method = kept.method(desk, damaged)
+    path = segments(damaged)[-1]
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ToolError, match="the archive of WAL cannot be read: "):
+        method.fetch_wal(path.name, desk / "segment")
+    path.write_bytes(bytes.fromhex("10D1") + bytes(70_000))
+    with pytest.raises(ToolError, match="cut short: 70002 bytes are not a segment"):
+        method.fetch_wal(path.name, desk / "segment")
+    shutil.rmtree(damaged / "shop" / "wals")
+    with pytest.raises(ToolError, match="the archive of WAL cannot be read: cannot read "):
+        method.fetch_wal(path.name, desk / "segment")
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_segment_that_is_missing_or_damaged_does_not_pass_for_the_end_of_the_archive(
+    kept: Kept, desk: Path, damage: str
+) -> None:
+    home = kept.copy(desk)
+    path = segments(home)[-1]
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:1000])
+    method = kept.method(desk, home)
+    method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, kept.tools))
+    told = r"ended too early|ended before" if damage == "missing" else "could not restore file"
+    with pytest.raises(ClusterError, match=told), recovered(method, kept.tools, desk / "copy", kept.end):
+        pass
+
+
+def test_without_the_tool_the_message_says_what_to_install(
+    kept: Kept, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(desk))
+    with pytest.raises(ToolError, match="barman is not on the path") as caught:
+        kept.method(desk).pick()
+    assert caught.value.hint == "install the package barman on the machine that runs the drill"
