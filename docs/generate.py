@@ -214,8 +214,9 @@ def _section(
         full = f"{path}.{key}".removeprefix(".")
         section = _reference_in(field)
         place = full + ("[]" if field.get("type") == "array" else "")
-        again = section and told.setdefault(section, place) != place
-        if section and not again:
+        elsewhere = section and told.get(section, place) != place
+        if section and section not in told:
+            told[section] = place
             inner.append((place, models[section], ""))
         tag = _discriminator(field).get("propertyName", "")
         inner += [(place, models[name], f" of {tag} `{kind}`") for kind, name in _kinds_in(field).items()]
@@ -224,7 +225,7 @@ def _section(
         example = "" if section or _kinds_in(field) else _value(field["examples"][0])
         # pydantic leaves a description out where the section's own says the same.
         description = field.get("description") or models[section]["description"]
-        description += f" Its keys are those of `{told[section]}`." if again else ""
+        description += f" Its keys are those of `{told[section]}`." if elsewhere else ""
         row = (f"`{full}`", _type(field), default, description, example)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
     yield ""

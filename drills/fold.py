@@ -277,15 +277,9 @@ def _objectives(plan: dict[str, object], folding: _Folding, clocks: tuple[Clock,
         yield _objective(
             "RTO", targets["rto"], recovered, "from the declared loss to a restored copy whose checks have passed"
         )
-    taken, declared = _elapsed(folding, "snapshot taken"), _elapsed(folding, "loss declared")
-    age = None if taken is None or declared is None else round(declared - taken, 6)
     if targets.get("rpo") is not None:
-        yield _objective(
-            "RPO",
-            targets["rpo"],
-            age,
-            "age of the backup's snapshot at the declared loss: what was written since would be gone",
-        )
+        meaning = "age of what the backup holds at the declared loss: what was written since would be gone"
+        yield _objective("RPO", targets["rpo"], _age(folding), meaning)
     measured = {outage.name: outage for outage in folding.outages}
     for planned in planned_outages(plan):
         outage = measured.get(planned["name"])
@@ -311,6 +305,22 @@ def _objectives(plan: dict[str, object], folding: _Folding, clocks: tuple[Clock,
         # A commit that was lost after the recovery has no age at the fault, and is lost all the same.
         failed = outage is not None and outage.lost > 0 and outage.verdict is Verdict.FAIL
         yield objective.model_copy(update={"verdict": Verdict.FAIL}) if failed else objective
+
+
+def _age(folding: _Folding) -> float | None:
+    """Seconds from the snapshot that the copy stands at to the declared loss; else from when the backup was taken.
+
+    Only a copy that stands at the drill's own snapshot has one in the journal. The age of another is by the clock of
+    whoever took it.
+    """
+    taken, declared = folding.marks.get("snapshot taken"), folding.marks.get("loss declared")
+    if declared is None:
+        return None
+    if taken is not None:
+        return round(declared.elapsed - taken.elapsed, 6)
+    if folding.backup is None or folding.backup.taken is None:
+        return None
+    return round((declared.at - folding.backup.taken).total_seconds(), 6)
 
 
 def _objective(name: str, target: object, measured: float | None, meaning: str) -> Objective:

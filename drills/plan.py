@@ -14,25 +14,32 @@ from pydantic import Field, model_validator
 
 from drills.fields import Address, Duration, Name, Period, Reference, Size, Text, Title, Tools, server_of
 from drills.plan_checks import Checks, InvariantCheck
+from drills.plan_given import GivenDump
 from drills.plan_negative import NegativeControl
-from drills.plan_recovery import BaseBackup, Dump, Point
+from drills.plan_recovery import BaseBackup, Dump, Pages, Point
+from drills.plan_repository import Barman, Pgbackrest, Walg
 from drills.plan_section import Section, fault, refuse_twice
 from drills.plan_totals import TotalCheck
 from drills.units import parse_duration, parse_size, show_duration
 
 __all__ = [
+    "Barman",
     "BaseBackup",
     "Checks",
     "Dump",
     "Evidence",
+    "GivenDump",
     "InvariantCheck",
     "KillServer",
     "Objectives",
+    "Pages",
+    "Pgbackrest",
     "Plan",
     "Point",
     "Source",
     "Staging",
     "TotalCheck",
+    "Walg",
     "parse_duration",
     "parse_size",
     "show_duration",
@@ -174,6 +181,10 @@ class Evidence(Section):
     )
 
 
+Method = Dump | GivenDump | BaseBackup | Pgbackrest | Barman | Walg
+"""The recovery methods."""
+
+
 class Plan(Section):
     """A drill, declared."""
 
@@ -192,7 +203,7 @@ class Plan(Section):
         (), description="Ids of the controls that this drill evidences.", examples=[["SOC2-A1.3", "DORA-12.6"]]
     )
     source: Source = Field(description="The production database.")
-    recovery: Dump | BaseBackup = Field(discriminator="method", description="How it is brought back.")
+    recovery: Method = Field(discriminator="method", description="How it is brought back.")
     staging: Staging = Field(default_factory=Staging, description="Where the copy is restored.")
     checks: Checks = Field(default_factory=Checks, description="What the copy must prove.")
     negative_control: NegativeControl = Field(
@@ -220,7 +231,7 @@ class Plan(Section):
             self._refuse_what_changes()
         if self.staging.address is None:
             return self
-        if not isinstance(self.recovery, Dump):
+        if self.recovery.physical:
             said = f"method {self.recovery.method} brings back a whole server, which the drill makes by itself"
             raise fault(said, "staging", "address")
         if self.outages:

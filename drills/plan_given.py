@@ -48,6 +48,16 @@ class GivenDump(Recovery):
         examples=["Europe/Berlin"],
     )
 
+    @property
+    def aligned(self) -> bool:
+        """It is of a time of its own."""
+        return False
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """What loads a plain one, too."""
+        return (*super().programs, "psql")
+
     @model_validator(mode="after")
     def _place_can_be_meant(self) -> Self:
         if self.newest and not self.path.startswith("s3://"):

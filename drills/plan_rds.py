@@ -60,8 +60,6 @@ class Network(Section):
 
     subnet_group: Group = Field(description="DB subnet group of staging.", examples=["drillbook-staging"])
     security_groups: tuple[SecurityGroup, ...] = Field(
-        min_length=1,
-        max_length=20,
         description="VPC security groups of staging. They should let nothing out.",
         examples=[["sg-0a1b2c3d4e5f60718"]],
     )
@@ -70,6 +68,12 @@ class Network(Section):
         "production preloads, such as pg_cron, runs on the copy.",
         examples=["drillbook-postgres16"],
     )
+
+    @model_validator(mode="after")
+    def _groups_are_given(self) -> Self:
+        if not self.security_groups:
+            raise fault("expected one or more: without one AWS takes the default of the VPC", "security_groups")
+        return self
 
 
 class PasswordLogin(Section):

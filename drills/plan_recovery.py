@@ -45,12 +45,12 @@ class Recovery(Section):
     @property
     def physical(self) -> bool:
         """Whether the copy is made of production's own pages."""
-        return True
+        return False
 
     @property
     def programs(self) -> tuple[str, ...]:
         """PostgreSQL's own that it needs, besides those of a server."""
-        return ("pg_controldata", "pg_waldump")
+        return ("pg_restore",)
 
     @property
     def aligned(self) -> bool:
@@ -82,14 +82,9 @@ class Dump(Recovery):
     )
 
     @property
-    def physical(self) -> bool:
-        """It is made of statements."""
-        return False
-
-    @property
     def programs(self) -> tuple[str, ...]:
-        """Those that dump and restore."""
-        return ("pg_dump", "pg_restore")
+        """That which dumps, too."""
+        return ("pg_dump", *super().programs)
 
 
 class Point(Section):
@@ -128,7 +123,37 @@ def _instant(at: datetime) -> str:
     return at.isoformat(timespec="microseconds")
 
 
-class BaseBackup(Recovery):
+class Pages(Recovery):
+    """What methods have in common that bring back production's own pages, and replay WAL."""
+
+    wal_patience: Period = Field(
+        timedelta(minutes=1),
+        description="How long to wait for the WAL that belongs to the snapshot.",
+        examples=["10min"],
+    )
+    to: Point | None = Field(
+        None,
+        description="Where recovery stops; the drill's own snapshot unless given.",
+        examples=[{"latest": True}],
+    )
+
+    @property
+    def physical(self) -> bool:
+        """They are those of production."""
+        return True
+
+    @property
+    def aligned(self) -> bool:
+        """Where no other point is asked for."""
+        return self.to is None
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """What reads WAL, and what says how far a copy came."""
+        return ("pg_controldata", "pg_waldump")
+
+
+class BaseBackup(Pages):
     """pg_basebackup, verified by pg_verifybackup, with the WAL of the meantime received by pg_receivewal."""
 
     method: Literal["basebackup"] = Field(description="The recovery method.", examples=["basebackup"])
@@ -157,17 +182,6 @@ class BaseBackup(Recovery):
     max_rate: Size | None = Field(
         None, description="The most bytes a second that the source is to send.", examples=["100MB"]
     )
-    wal_patience: Period = Field(
-        timedelta(seconds=10),
-        description="How long to wait for the WAL that belongs to the snapshot.",
-        examples=["1min"],
-    )
-    to: Point | None = Field(None, description="Where recovery stops; the drill's own snapshot unless given.")
-
-    @property
-    def aligned(self) -> bool:
-        """Where no other point is asked for."""
-        return self.to is None
 
     @property
     def programs(self) -> tuple[str, ...]:

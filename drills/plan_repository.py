@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from drills.fields import Moment, Period, Reference
-from drills.plan_recovery import Recovery
+from drills.plan_recovery import Pages
 from drills.plan_section import fault
 
 FullPath = Annotated[str, StringConstraints(pattern=r"^/.+$")]
@@ -21,7 +21,7 @@ RepositoryOption = Annotated[str, StringConstraints(pattern=r"^repo[0-9]{1,3}-[a
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
-class Repository(Recovery):
+class Repository(Pages):
     """What the methods have in common whose backups lie in a repository. The repository is only read."""
 
     backup: Label | None = Field(

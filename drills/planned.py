@@ -13,6 +13,8 @@ _PROGRAMS = {"command", "http"}
 """The kinds of smoke checks that are asked in that round, and in no other."""
 ALIGNMENT = "alignment"
 """The check that a physical copy holds just the transactions of the snapshot."""
+AGE = "age of the backup"
+"""The check that a backup which was there is not too old."""
 _PHYSICAL = {"basebackup", "pgbackrest", "barman", "walg"}
 """Methods that bring back production's own pages."""
 _NAMED_CHECKS = ("totals", "ledger", "invariants", "smoke")
@@ -51,8 +53,10 @@ def planned_checks(plan: dict[str, object]) -> list[str]:
 def planned_proofs(plan: dict[str, object]) -> list[str]:
     """Names of what has to be proved of the copy once, before its first round."""
     recovery = plan.get("recovery")
-    elsewhere = isinstance(recovery, dict) and recovery.get("to") is not None
-    return [ALIGNMENT] if _is_physical(plan) and not elsewhere else []
+    if not isinstance(recovery, dict):
+        return []
+    aligned = _is_physical(plan) and recovery.get("to") is None
+    return [*([ALIGNMENT] if aligned else []), *([AGE] if recovery.get("max_age") else [])]
 
 
 def _is_physical(plan: dict[str, object]) -> bool:

@@ -50,6 +50,11 @@ def segment_start(name: str, size: int) -> str:
     return show_lsn((int(name[8:16], 16) << 32) + int(name[16:], 16) * size)
 
 
+def segment_name(timeline: int, number: int, size: int) -> str:
+    """The file name of the WAL segment with this number, with segments of so many bytes."""
+    return f"{timeline:08X}{number // (2**32 // size):08X}{number % (2**32 // size):08X}"
+
+
 class TargetKind(StrEnum):
     """What a target is given by."""
 

@@ -26,6 +26,7 @@ from drills.commits import Aligned
 from drills.errors import DrillbookError, JournalError, RefusedError, UnforeseenError
 from drills.guard import APPLICATION
 from drills.journal import Journal, Reading, read_journal
+from drills.likeness import Likeness
 from drills.locks import Lock
 from drills.plan import Plan
 from drills.planfile import PlanFile
@@ -142,6 +143,8 @@ class Drill:
     tools: Tools | None = None
     cluster: Cluster | None = None
     copy: Address | None = None
+    likeness: Likeness | None = None
+    """Of the source, as far as a copy has to be like it."""
     target: RecoveryTarget | None = None
     """Where a physical copy stops."""
     restore_command: str | None = None

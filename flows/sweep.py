@@ -89,7 +89,7 @@ def _refuse_foreign(resource: Resource, folder: Path) -> None:
     """
     home = folder.parent.parent
     expected = {
-        "directory": {str(folder / "dump"), *_places(folder, "wal")},
+        "directory": {str(folder / "dump"), *_places(folder, "wal"), *_places(folder, "repository")},
         "cluster": _places(folder, "staging"),
         "database": {database_name(folder.name), scratch_name(folder.name)},
         "lock": {resource.name} if Path(resource.name).parent == home / "locks" else set(),

@@ -181,7 +181,7 @@ def test_an_unknown_key_is_told_with_its_line_and_what_was_meant(old: str, new: 
         ("payments-sre", "12", "3: owner: expected a text, got a number (put it in quotes)"),
         ("payments-sre", "' '", "3: owner: expected 1 to 100 characters on one line, without blanks at the ends"),
         ("database: billing", "database: B", "2: database: expected lowercase letters, digits, - and _, 48 at most"),
-        ("method: dump", "method: tape", "8: recovery.method: expected one of 'dump', 'basebackup', got 'tape'"),
+        ("method: dump", "method: tape", "8: recovery.method: expected one of 'dump', 'dump_file', 'basebackup', 'pgbackrest', 'barman', 'walg', got 'tape'"),
         ("jobs: 4", "jobs: four", "9: recovery.jobs: expected a whole number, got 'four'"),
         ("jobs: 4", "jobs: '4'", "9: recovery.jobs: expected a whole number, got '4'"),
         ("jobs: 4", "jobs: yes", "9: recovery.jobs: expected a whole number, got true"),

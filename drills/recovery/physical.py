@@ -9,6 +9,7 @@ rightly. Production's roles and their passwords stay as they are; none of them c
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def adopt_cluster(
     progress: Progress,
     deadline: float,
     database: str = "postgres",
+    environment: Mapping[str, str] | None = None,
 ) -> Adopted:
     """Make a running copy of what a base backup laid out in `folder/data`; destroyed by its folder like any other.
 
@@ -59,6 +61,7 @@ def adopt_cluster(
         progress: told the bytes of WAL that came out of the archive.
         deadline: in seconds, for the recovery.
         database: one that the copy has.
+        environment: what the restore command needs, such as the secrets of the archive; gone when it is over.
 
     Raises:
         ClusterError: the files are not fit, the recovery did not end at its target, or the copy is not in quarantine;
@@ -66,7 +69,9 @@ def adopt_cluster(
         ToolError: a tool could not be run.
     """
     cluster = prepare_files(folder, tools, database=database)
+    cluster.environment = environment or {}
     recovered = recover_files(cluster, target, restore_command, progress, deadline)
+    cluster.environment = {}
     make_superuser(cluster)
     return Adopted(cluster, recovered, open_copy(cluster))
 

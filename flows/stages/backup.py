@@ -5,8 +5,8 @@ from __future__ import annotations
 from drills import plan
 from drills.records import Backup, FileRef, Server, Verdict
 from flows.runtime import Drill
-from flows.stages.logical import take_dump
-from flows.stages.physical import take_pages
+from flows.stages.logical import take_dump, take_given
+from flows.stages.physical import pick_pages, take_pages
 
 
 def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
@@ -19,5 +19,9 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
         match drill.plan.recovery:
             case plan.Dump() as wish:
                 return take_dump(drill, server, wish)
+            case plan.GivenDump() as wish:
+                return take_given(drill, server, wish)
             case plan.BaseBackup() as wish:
                 return take_pages(drill, server, wish)
+            case plan.Pgbackrest() | plan.Barman() | plan.Walg() as wish:
+                return pick_pages(drill, server, wish)

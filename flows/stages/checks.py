@@ -33,7 +33,7 @@ from drills.sessions import (
     session,
 )
 from flows.runtime import Drill, given
-from flows.stages.shared import dump_of, keep_queries, refuse_production, workspace_of
+from flows.stages.shared import dump_of, given_dump_of, keep_queries, refuse_production, workspace_of
 
 
 def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Verdict:
@@ -77,9 +77,13 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
 def _rows_of(drill: Drill) -> GiveRows | None:
     """The rows of the backup, where it can be read table by table."""
     wish = drill.plan.recovery
-    if not isinstance(wish, plan.Dump):
-        return None
-    return partial(dump_of(drill, wish).rows_of, workspace=workspace_of(drill, drill.progress.advance))
+    workspace = workspace_of(drill, drill.progress.advance)
+    match wish:
+        case plan.Dump():
+            return partial(dump_of(drill, wish).rows_of, workspace=workspace)
+        case plan.GivenDump():
+            return partial(given_dump_of(drill, wish).rows_of, workspace=workspace)
+    return None
 
 
 def try_out(drill: Drill, server: Server) -> Verdict:

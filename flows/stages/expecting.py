@@ -25,7 +25,7 @@ from drills.errors import GuardError
 from drills.load import LoadWatch
 from drills.measures import Measures, Platform, SequenceState
 from drills.records import Basis, FileRef, Server, Snapshot, Surroundings
-from drills.sessions import PINNED, Access, Limits, Sessions, connect, describe, session
+from drills.sessions import PINNED, Access, Limits, Sessions, connect, describe, exported_snapshot, session
 from drills.staging import look_at_surroundings
 from flows.runtime import Drill, given
 from flows.stages.shared import keep_queries, source_limits
@@ -74,6 +74,12 @@ class Expecting:
         file = write_expectations(expected, self.drill.folder)
         self.drill.journal.append(events.Expected(file=file))
         return file
+
+    def file_of_closed_periods(self) -> FileRef:
+        """What no longer changes, as it is now. The copy is of another time, and nothing else can be compared."""
+        with exported_snapshot(self.leader) as snapshot, self.sessions.cancelled_on_error():
+            measures = self.measure(snapshot, self.drill.progress.advance)
+        return self.file(snapshot, measures, (), Basis.CLOSED_PERIOD)
 
     def _between(self, advance: Advance | None) -> Advance:
         """Between two statements on the source: is the drill still on, and is production calm?"""

@@ -8,6 +8,7 @@ import psycopg
 
 from drills import events, guard
 from drills.addresses import Address, resolve_address
+from drills.likeness import extensions_of, extensions_on, judge_extensions, look_at_likeness
 from drills.locks import Lock, holder
 from drills.places import open_place
 from drills.plan import BaseBackup
@@ -26,7 +27,7 @@ from drills.sessions import (
     session,
 )
 from drills.tools import choose_tools
-from flows.runtime import Drill
+from flows.runtime import Drill, given
 from flows.stages.shared import source_limits
 
 
@@ -48,6 +49,7 @@ def look(drill: Drill) -> Server:
                 guard.judge_solitude(drill.id, guard.other_drills(connection)),
                 *_look_at_sender(drill, server, source, connection),
             ]
+            drill.likeness = look_at_likeness(connection)
             size = measure_cluster(connection) if plan.recovery.physical else server.size
         findings += _look_at_staging(drill, server, staging)
         tools = choose_tools(plan.tools, server.major, source.host)
@@ -55,6 +57,8 @@ def look(drill: Drill) -> Server:
             tools.program(program)
         found = f"{tools.version} in {tools.folder}"
         findings.append(Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found))
+        if staging is None:
+            findings += judge_extensions(drill.likeness, extensions_of(tools))
         findings += [*_look_at_room(drill, size), guard.judge_evidence(Path(plan.evidence.folder))]
         findings.append(_hold_database(drill, server, findings))
         drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
@@ -102,9 +106,11 @@ def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> l
         ]
     with session(staging, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
         there = drill.staging_server = describe(connection, staging)
+        extensions = judge_extensions(given(drill.likeness), extensions_on(connection))
         row = connection.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
     able = row is not None and bool(row[0])
     return [
+        *extensions,
         guard.judge_separation(server, there),
         guard.judge_versions(server, there),
         Finding(

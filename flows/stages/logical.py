@@ -9,14 +9,15 @@ from functools import partial
 from drills import events, plan
 from drills.addresses import Address
 from drills.clusters import make_cluster
+from drills.errors import ToolError
 from drills.measures import Measures
 from drills.places import open_place
-from drills.records import Backup, Copy, FileRef, Server, Surroundings
+from drills.records import Backup, Copy, FileRef, Server, Surroundings, Verdict
 from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
 from drills.staging import database_name, make_database, prepare_cluster, run_like_production, size_watch
 from flows.runtime import Drill, given
 from flows.stages.expecting import expecting
-from flows.stages.shared import check_log, dump_of, workspace_of
+from flows.stages.shared import check_age, check_likeness, check_log, dump_of, given_dump_of, workspace_of
 
 
 def take_dump(drill: Drill, server: Server, wish: plan.Dump) -> tuple[Backup, FileRef]:
@@ -39,6 +40,25 @@ def take_dump(drill: Drill, server: Server, wish: plan.Dump) -> tuple[Backup, Fi
     return backup, file
 
 
+def take_given(drill: Drill, server: Server, wish: plan.GivenDump) -> tuple[Backup, FileRef]:
+    """A dump that somebody else made, and what closed periods hold at the source.
+
+    Raises:
+        ToolError: the dump is not whole, or not what the plan says.
+    """
+    drill.intend("directory", str(drill.folder / "dump"))
+    taken = given_dump_of(drill, wish).pick(workspace_of(drill, drill.progress.advance))
+    check_log(drill, taken.log)
+    check_age(drill, taken.backup, wish.max_age)
+    if taken.log.verdict is Verdict.FAIL:
+        raise ToolError(taken.log.reason, hint="have a new dump made, and look at how this one came to be cut short")
+    with expecting(drill, server) as source:
+        file = source.file_of_closed_periods()
+        backup = taken.backup.model_copy(update={"surroundings": source.around})
+    drill.journal.append(events.BackedUp(backup=backup))
+    return backup, file
+
+
 def _unless_failed(
     measuring: Future[Measures], tell: Callable[[int, int | None, str], None], done: int, total: int | None, unit: str
 ) -> None:
@@ -48,7 +68,7 @@ def _unless_failed(
     tell(done, total, unit)
 
 
-def load_dump(drill: Drill, server: Server, backup: Backup, wish: plan.Dump) -> Copy:
+def load_dump(drill: Drill, server: Server, backup: Backup, wish: plan.Dump | plan.GivenDump) -> Copy:
     """The dump, loaded into a cluster of the drill's own or a database of its own."""
     around = given(backup.surroundings)
     target = _make_staging(drill, server, around)
@@ -57,12 +77,14 @@ def load_dump(drill: Drill, server: Server, backup: Backup, wish: plan.Dump) -> 
     tell = partial(_tell_size, drill, server.size)
     with size_watch(target, copy.parts["dbname"], drill.name, tell) as look_at_size:
         workspace = workspace_of(drill, lambda _done, _total, _unit: look_at_size())
-        done = dump_of(drill, wish).restore(backup, target, owned=owned, workspace=workspace)
+        method = dump_of(drill, wish) if isinstance(wish, plan.Dump) else given_dump_of(drill, wish)
+        done = method.restore(backup, target, owned=owned, workspace=workspace)
     if owned:
         run_like_production(given(drill.cluster))
     check_log(drill, done.log)
     with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
         there = describe(connection, copy)
+        check_likeness(drill, connection)
     drill.copy = copy
     deviations = (*done.deviations, *_tablespaces_left_out(around))
     return Copy(server=there, made=owned, commands=done.commands, seconds=0, deviations=deviations)

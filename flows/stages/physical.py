@@ -9,7 +9,7 @@ compared.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +25,18 @@ from drills.planned import ALIGNMENT
 from drills.records import Backup, Basis, CheckResult, Copy, FileRef, Server, Snapshot, Verdict, utc_now
 from drills.recovery.alignment import find_target
 from drills.recovery.basebackup import BaseBackup
+from drills.recovery.existing import Existing, open_repository
 from drills.recovery.physical import adopt_cluster
 from drills.recovery.proof import ReplayEnd, prove_alignment
 from drills.recovery.replay import copy_from_folder
+from drills.recovery.repository import make_folder
 from drills.recovery.wal import receiving
 from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
 from drills.staging import look_at_tablespaces
-from drills.targets import RecoveryTarget, TargetKind
+from drills.targets import RecoveryTarget, TargetKind, parse_lsn, segment_name, show_lsn
 from flows.runtime import Drill, given
 from flows.stages.expecting import Expecting, expecting
-from flows.stages.shared import check_log, staging_place, workspace_of
+from flows.stages.shared import check_age, check_likeness, check_log, staging_place, workspace_of
 
 _ATTEMPTS = 20
 """Snapshots that are taken until one aligns. Few commits become visible in another order than they are in the WAL."""
@@ -91,6 +93,58 @@ def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Bac
     return backup, file
 
 
+def pick_pages(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Barman | plan.Walg) -> tuple[Backup, FileRef]:
+    """A backup that was there, and expectations from a snapshot that lies in the archive's WAL.
+
+    Raises:
+        DrillbookError: there is no such backup, or the archive does not hold what belongs to the snapshot.
+    """
+    wal = wal_place(drill)
+    for place in (wal, repository_place(drill)):
+        drill.intend("directory", str(place))
+    method = _repository(drill, server, wish)
+    backup = method.pick()
+    check_age(drill, backup, wish.max_age)
+    make_folder(wal)
+    with expecting(drill, server) as source:
+        before = source.sequences()
+        archive = _archive(source, method, wal, backup)
+        with measured_in_wal(drill, source, archive, wish) as measured:
+            # The backup's own timeline leads to that of production, or the recovery says that it does not.
+            drill.target = _target(wish.to, measured).model_copy(update={"timeline": "latest"})
+        file = source.file(measured.snapshot, measured.measures, before, _basis(measured))
+        backup = backup.model_copy(update={"surroundings": source.around})
+    drill.aligned = measured.aligned
+    drill.journal.append(events.BackedUp(backup=backup))
+    return backup, file
+
+
+def _archive(source: Expecting, method: Existing, wal: Path, backup: Backup) -> Archive:
+    """The archive's WAL from where production is now; what lies between the backup and here, the recovery reads."""
+    row = source.leader.execute(
+        "SELECT pg_walfile_name(here), here::text, (SELECT setting::bigint FROM pg_settings"
+        " WHERE name = 'wal_segment_size') FROM pg_current_wal_insert_lsn() AS here"
+    ).fetchone()
+    name, here, size = given(row)
+    timeline, number = int(name[:8], 16), parse_lsn(here) // size
+
+    def go_on() -> None:
+        nonlocal number
+        while method.fetch_wal(segment_name(timeline, number, size), wal / segment_name(timeline, number, size)):
+            number += 1
+
+    return Archive(wal, show_lsn(number * size), backup.stop_lsn, timeline, go_on)
+
+
+def _repository(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Barman | plan.Walg) -> Existing:
+    return open_repository(wish, server, given(drill.tools), repository_place(drill), drill.raw)
+
+
+def repository_place(drill: Drill) -> Path:
+    """What the tools of a repository want to write goes here, and not there."""
+    return open_place(drill.folder / "repository")
+
+
 def wal_place(drill: Drill) -> Path:
     """Where WAL is collected, likewise."""
     return open_place(drill.folder / "wal")
@@ -101,7 +155,7 @@ def _address(drill: Drill, wish: plan.BaseBackup) -> Address:
 
 
 @contextmanager
-def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: plan.BaseBackup) -> Iterator[Measured]:
+def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: plan.Pages) -> Iterator[Measured]:
     """The source inside a snapshot whose place in the WAL is known, measured before this is left.
 
     Raises:
@@ -113,7 +167,8 @@ def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: pla
             if isinstance(found, Misaligned):
                 reason = found.reason
                 continue
-            drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
+            if wish.aligned:
+                drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
             with source.sessions.cancelled_on_error():
                 measures = source.measure(snapshot, drill.progress.advance)
             yield Measured(snapshot, measures, found if wish.aligned else None)
@@ -124,7 +179,7 @@ def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: pla
     )
 
 
-def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: plan.BaseBackup) -> Aligned | Misaligned:
+def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: plan.Pages) -> Aligned | Misaligned:
     until = time.monotonic() + wish.wal_patience.total_seconds()
     while True:
         archive.go_on()
@@ -165,7 +220,18 @@ def _basis(measured: Measured) -> Basis:
 # --- restore --------------------------------------------------------------------------------------------------------
 
 
-def recover_pages(drill: Drill, server: Server) -> Copy:
+def bring_pages(drill: Drill, server: Server, backup: Backup, wish: plan.Pgbackrest | plan.Barman | plan.Walg) -> Copy:
+    """Have the repository's tool bring the pages, then as `recover_pages`."""
+    method, place = _repository(drill, server, wish), staging_place(drill)
+    drill.intend("cluster", str(place))
+    laid = method.lay_out(backup, place / "data", workspace_of(drill, drill.progress.advance))
+    check_log(drill, laid.log)
+    drill.restore_command = method.restore_command()
+    copied = recover_pages(drill, server, method.environment())
+    return copied.model_copy(update={"commands": laid.backup.commands})
+
+
+def recover_pages(drill: Drill, server: Server, environment: Mapping[str, str] | None = None) -> Copy:
     """Start the pages as a copy in quarantine, and have it replay the WAL up to its target."""
     limit = drill.plan.recovery.restore_timeout.total_seconds()
     adopted = adopt_cluster(
@@ -176,6 +242,7 @@ def recover_pages(drill: Drill, server: Server) -> Copy:
         progress=drill.progress.advance,
         deadline=limit,
         database=server.database,
+        environment=environment,
     )
     drill.cluster = adopted.cluster
     drill.say(events.Replayed(recovered=adopted.recovered))
@@ -183,6 +250,7 @@ def recover_pages(drill: Drill, server: Server) -> Copy:
     drill.copy = copy = adopted.cluster.address(server.database)
     with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
         there = describe(connection, copy)
+        check_likeness(drill, connection)
         if drill.aligned is not None:
             recovered = adopted.recovered
             ended = ReplayEnd(recovered.end_lsn, recovered.next_xid)

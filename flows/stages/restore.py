@@ -8,7 +8,7 @@ from drills import events, plan
 from drills.records import Backup, Copy, Server, Verdict
 from flows.runtime import Drill
 from flows.stages.logical import load_dump
-from flows.stages.physical import recover_pages
+from flows.stages.physical import bring_pages, recover_pages
 
 
 def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
@@ -29,7 +29,9 @@ def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
 
 def _bring_back(drill: Drill, server: Server, backup: Backup) -> Copy:
     match drill.plan.recovery:
-        case plan.Dump() as wish:
+        case plan.Dump() | plan.GivenDump() as wish:
             return load_dump(drill, server, backup, wish)
+        case plan.Pgbackrest() | plan.Barman() | plan.Walg() as wish:
+            return bring_pages(drill, server, backup, wish)
         case plan.BaseBackup():
             return recover_pages(drill, server)

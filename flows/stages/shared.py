@@ -12,16 +12,22 @@ import psycopg
 from drills import events, guard, plan
 from drills.errors import GuardError
 from drills.fold import AFTER_RESTORE
+from drills.likeness import judge_likeness, look_at_likeness
 from drills.measures import Query
 from drills.places import open_place
+from drills.planned import AGE
 from drills.records import (
+    Backup,
     Basis,
     CheckResult,
+    Finding,
     Server,
+    Verdict,
     utc_now,
 )
 from drills.recovery.base import ToolLog, Workspace
 from drills.recovery.dump import Dump
+from drills.recovery.given_dump import GivenDump, judge_age
 from drills.sessions import (
     Limits,
 )
@@ -37,6 +43,11 @@ def source_limits(drill: Drill) -> Limits:
 def dump_of(drill: Drill, wish: plan.Dump) -> Dump:
     """pg_dump and pg_restore as the plan wants them."""
     return Dump(wish, int(drill.plan.source.lock_timeout.total_seconds() * 1000))
+
+
+def given_dump_of(drill: Drill, wish: plan.GivenDump) -> GivenDump:
+    """The dump that somebody else made."""
+    return GivenDump(wish, given(drill.source_server).database)
 
 
 def workspace_of(drill: Drill, progress: Callable[[int, int | None, str], None]) -> Workspace:
@@ -76,6 +87,43 @@ def keep_queries(drill: Drill, queries: list[Query]) -> None:
     with (drill.folder / "queries.jsonl").open("ab") as file:
         for query in queries:
             file.write(query.canonical() + b"\n")
+
+
+def check_finding(drill: Drill, finding: Finding, kind: str, name: str = "") -> None:
+    """What was found out about backup or copy is a check like any other."""
+    drill.journal.append(
+        events.Checked(
+            round=AFTER_RESTORE,
+            result=CheckResult(
+                name=name or finding.name,
+                kind=kind,
+                verdict=finding.verdict,
+                reason=f"{finding.found} ({finding.hint})" if finding.hint else finding.found,
+                basis=Basis.NONE,
+                expected="as the plan and the source say",
+                actual=finding.found,
+                difference="none" if finding.verdict is Verdict.PASS else finding.found,
+                sql="",
+                started=utc_now(),
+                seconds=0.0,
+                compared=1,
+                differing=0 if finding.verdict is Verdict.PASS else 1,
+            ),
+        )
+    )
+
+
+def check_age(drill: Drill, backup: Backup, limit: timedelta | None) -> None:
+    """Whether a backup that was there is young enough."""
+    finding = judge_age(backup, limit.total_seconds() if limit else None, drill.opened)
+    check_finding(drill, finding, "backup_age", AGE)
+
+
+def check_likeness(drill: Drill, connection: psycopg.Connection) -> None:
+    """Whether the copy's server is like production's, where the copy would be hurt if it were not."""
+    here = look_at_likeness(connection)
+    for finding in judge_likeness(given(drill.likeness), here, physical=drill.plan.recovery.physical):
+        check_finding(drill, finding, "likeness")
 
 
 def check_log(drill: Drill, log: ToolLog) -> None:
