@@ -74,6 +74,13 @@ def embedded_tools() -> Tools:
     return Tools.at(EMBEDDED / "bin")
 
 
+def newest_system_tools() -> Tools | None:
+    """Those of the newest PostgreSQL that a distribution has installed; None where there is none."""
+    places = [place for pattern in _SYSTEM for place in Path("/").glob(pattern.format("*").lstrip("/"))]
+    found = [Tools.at(place) for place in places if (place / "postgres").exists()]
+    return max(found, key=lambda tools: tools.major, default=None)
+
+
 def choose_tools(wish: str, major: int, host: str) -> Tools:
     """The tools for a server of this major version, as the plan wishes.
 

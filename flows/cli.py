@@ -48,6 +48,7 @@ class Method(StrEnum):
 
     DUMP = "dump"
     BASEBACKUP = "basebackup"
+    PGBACKREST = "pgbackrest"
 
 
 Requester = Annotated[str | None, typer.Option(help="Who asks for this drill; the plan's own requester when left out.")]
@@ -63,7 +64,7 @@ def demo(
     method: Annotated[Method, typer.Option(help="How it is brought back.")] = Method.DUMP,
 ) -> None:
     """Lose a live database and bring it back, with nothing installed but this program."""
-    from flows.demo import bank, plan_for  # noqa: PLC0415
+    from flows.demo import bank  # noqa: PLC0415
     from flows.server import prefect_server  # noqa: PLC0415
     from flows.settings import home  # noqa: PLC0415
 
@@ -75,10 +76,10 @@ def demo(
     place = home()
     # The server takes as long to start as the bank takes to load, so they start together.
     server = nullcontext() if no_prefect else prefect_server(place)
-    with server, bank(place, scale, say) as production:
+    with server, bank(place, scale, say, method.value) as production:
         say("the bank is open: pgbench writes to it for as long as the drill lasts")
         code = _run(
-            plan_for(method.value, place),
+            production.plan(place),
             None,
             as_json=as_json,
             no_prefect=no_prefect,

@@ -24,19 +24,29 @@ from drills.places import open_place
 from drills.processes import plain_environment, run_tool, spawn, stop_process
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, session
-from drills.tools import embedded_tools
+from drills.tools import Tools, embedded_tools, newest_system_tools
+from flows.demo_repository import STANZA, Repository
 
 PLAN = Path(drills.__file__).parent / "catalog" / "bank.yaml"
 DATABASE = "bank"
+DUMP = "dump"
 ROLE = "drillbook_reader"
 BACKUP_ROLE = "drillbook_backup"
 METHODS = {
-    "dump": "",
+    DUMP: "",
     "basebackup": """\
 recovery:
   method: basebackup
   address: env:DRILLBOOK_BANK_BACKUP_ADDRESS
   password: env:DRILLBOOK_BANK_BACKUP_PASSWORD
+  jobs: 2
+""",
+    "pgbackrest": """\
+recovery:
+  method: pgbackrest
+  stanza: {stanza}
+  repo_path: {repository}
+  max_age: 1h
   jobs: 2
 """,
 }
@@ -47,21 +57,21 @@ _RATE = 500
 """Transactions a second that pgbench is asked for: a load that two cores can carry beside the drill."""
 
 
-def plan_for(method: str, home: Path) -> Path:
-    """The demo's plan with this recovery method. Only that of the dump is in the catalog."""
-    if not METHODS[method]:
-        return PLAN
-    path = home / "demo" / f"{PLAN.stem}-{method}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_RECOVERY.sub(METHODS[method], PLAN.read_text()))
-    return path
-
-
 @dataclass(frozen=True)
 class Bank:
     """Production while the demo lasts."""
 
     cluster: Cluster
+    method: str
+
+    def plan(self, home: Path) -> Path:
+        """The demo's plan with its recovery method. Only that of the dump is in the catalog."""
+        if self.method == DUMP:
+            return PLAN
+        path = home / "demo" / f"{PLAN.stem}-{self.method}.yaml"
+        told = METHODS[self.method].format(stanza=STANZA, repository=Repository(self.cluster).folder)
+        path.write_text(_RECOVERY.sub(lambda _: told, PLAN.read_text()))
+        return path
 
     def committed(self) -> int:
         """Transactions that the load has committed so far."""
@@ -73,7 +83,7 @@ class Bank:
 
 
 @contextmanager
-def bank(home: Path, scale: int, say: Callable[[str], None]) -> Iterator[Bank]:
+def bank(home: Path, scale: int, say: Callable[[str], None], method: str = DUMP) -> Iterator[Bank]:
     """A bank in production, under load. Its address and password are in the environment that the demo's plan refers to.
 
     Raises:
@@ -87,19 +97,31 @@ def bank(home: Path, scale: int, say: Callable[[str], None]) -> Iterator[Bank]:
         raise ClusterError(f"{folder} is in use", hint="run it again")
     cluster: Cluster | None = None
     try:
-        cluster = make_cluster(folder, embedded_tools())
+        cluster = make_cluster(folder, _tools(method))
+        repository = Repository(cluster) if method == "pgbackrest" else None
+        cluster.held = repository.settings() if repository else {}
         cluster.start({"max_wal_size": "2GB"})
+        if repository is not None:
+            say("pgBackRest takes a backup of the empty bank, and the WAL from then on")
+            repository.take_backup()
         _load(cluster, scale, say)
         # It can read everything and write nothing; the other may have the server's files and WAL.
         _make_role(cluster, ROLE, "DRILLBOOK_BANK", "GRANT pg_read_all_data TO {}")
         _make_role(cluster, BACKUP_ROLE, "DRILLBOOK_BANK_BACKUP", "ALTER ROLE {} REPLICATION")
         with _under_load(cluster):
-            yield Bank(cluster)
+            yield Bank(cluster, method)
     finally:
         destroy_cluster(folder)
         if cluster is not None:
             cluster.reap()
         lock.release()
+
+
+def _tools(method: str) -> Tools:
+    """PostgreSQL 18 of the embedded wheel; for a distribution's pgBackRest the newest that the distribution has."""
+    if method != "pgbackrest":
+        return embedded_tools()
+    return newest_system_tools() or embedded_tools()
 
 
 def _load(cluster: Cluster, scale: int, say: Callable[[str], None]) -> None:
