@@ -183,6 +183,20 @@ def judge_versions(source: Server, staging: Server) -> Finding:
     )
 
 
+def judge_primary(connection: psycopg.Connection) -> Finding:
+    """Whether the source is a primary: a standby does not tell which transactions are in progress."""
+    row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+    standby = row is None or bool(row[0])
+    return Finding(
+        name="source is a primary",
+        verdict=Verdict.FAIL if standby else Verdict.PASS,
+        found="it is a standby" if standby else "yes",
+        hint="let source.address lead to the primary; the backup may come from a standby (recovery.address)"
+        if standby
+        else "",
+    )
+
+
 def measure_room(folder: Path, size: int, *, makes_copy: bool, limit: int | None) -> Room:
     """What dump and copy of a database of `size` bytes need below this folder, and what there is."""
     existing = _nearest(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ import pytest
 from fix_postgres import QUICK, SHOP, Database, end_cluster, new_cluster, new_database, open_sessions, run_sql
 from test_drill import OUTAGE, nothing_is_left, on_copy, result_of, run_drill
 
+from drills import plan
 from drills.clusters import Cluster
 from drills.plan import Plan
 from drills.processes import plain_environment, spawn, stop_process
 from drills.record import Record
 from drills.records import Basis, Outcome, Verdict
+from drills.recovery.base import Workspace
 from drills.recovery.basebackup import BaseBackup
 from drills.targets import parse_lsn
 from flows.runtime import Drill
@@ -304,3 +307,23 @@ def test_a_plan_for_another_point_has_to_name_what_can_be_compared(pages: Shop) 
     open_total = CLOSED | {"totals": [{"name": "all", "table": "invoice", "amount": "amount"}]}
     with pytest.raises(ValueError, match="closing rule"):
         Plan.model_validate(pages.plan({"to": {"latest": True}}, checks=open_total))
+
+
+def test_a_standby_as_the_source_is_refused_since_it_names_nobody_in_progress(home: Path, pages: Shop) -> None:
+    place = Path(tempfile.mkdtemp(prefix="drillbook-server-"))
+    place.chmod(0o755)
+    standby = Cluster(place / "cluster", pages.cluster.tools, pages.cluster.account, pages.cluster.password)
+    workspace = Workspace(standby.folder, place, pages.cluster.tools, "test", lambda *_: None)
+    method = BaseBackup(plan.BaseBackup(method="basebackup"), {})
+    try:
+        method.back_up(pages.cluster.address(), workspace)
+        (standby.data / "standby.signal").touch()
+        standby.start(QUICK | {"max_prepared_transactions": "5"})
+        address = pages.database.url(standby.address(pages.database.name)).replace("drillbook@", "backup@")
+        told = pages.plan({"address": address})
+        reader = pages.database.reader.parts["user"]
+        told["source"]["address"] = address.replace("backup@", f"{reader}@")
+        record = refused(home, told)
+    finally:
+        end_cluster(standby)
+    assert "source is a primary" in record.problems[0].message

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from drills.errors import PlanError
+from drills.plan import Method
 from drills.planfile import parse_plan, read_plan
 
 GOOD = """\
@@ -47,6 +49,9 @@ objectives:
 SECRET = "hunter2-is-secret"
 A_SIZE = "expected a number and a unit (B, kB, MB, GB, TB) such as 20GB"
 A_DURATION = "expected a number and a unit (ms, s, min, h, d) such as 15min"
+
+METHODS = ", ".join(repr(get_args(method.model_fields["method"].annotation)[0]) for method in get_args(Method))
+"""As an error names them."""
 
 
 def change(old: str, new: str) -> str:
@@ -181,7 +186,7 @@ def test_an_unknown_key_is_told_with_its_line_and_what_was_meant(old: str, new: 
         ("payments-sre", "12", "3: owner: expected a text, got a number (put it in quotes)"),
         ("payments-sre", "' '", "3: owner: expected 1 to 100 characters on one line, without blanks at the ends"),
         ("database: billing", "database: B", "2: database: expected lowercase letters, digits, - and _, 48 at most"),
-        ("method: dump", "method: tape", "8: recovery.method: expected one of 'dump', 'dump_file', 'basebackup', 'pgbackrest', 'barman', 'walg', got 'tape'"),
+        ("method: dump", "method: tape", f"8: recovery.method: expected one of {METHODS}, got 'tape'"),
         ("jobs: 4", "jobs: four", "9: recovery.jobs: expected a whole number, got 'four'"),
         ("jobs: 4", "jobs: '4'", "9: recovery.jobs: expected a whole number, got '4'"),
         ("jobs: 4", "jobs: yes", "9: recovery.jobs: expected a whole number, got true"),

@@ -47,6 +47,7 @@ def look(drill: Drill) -> Server:
             findings = [
                 guard.judge_role(guard.ways_to_write(connection), plan.source.writable_role),
                 guard.judge_solitude(drill.id, guard.other_drills(connection)),
+                *([guard.judge_primary(connection)] if plan.recovery.physical else []),
                 *_look_at_sender(drill, server, source, connection),
             ]
             drill.likeness = look_at_likeness(connection)
