@@ -43,6 +43,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON a
 Directly = Annotated[bool, typer.Option("--no-prefect", help="Run in this process alone, without a Prefect server.")]
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"drillbook {version('drillbook')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """What stands before every command."""
+
+
 class Method(StrEnum):
     """The recovery methods that the demo knows."""
 
@@ -79,7 +97,7 @@ def demo(
     with server, bank(place, scale, say, method.value) as production:
         say("the bank is open: pgbench writes to it for as long as the drill lasts")
         code = _run(
-            production.plan(place),
+            production.plan,
             None,
             as_json=as_json,
             no_prefect=no_prefect,

@@ -64,11 +64,12 @@ class Bank:
     cluster: Cluster
     method: str
 
-    def plan(self, home: Path) -> Path:
+    @property
+    def plan(self) -> Path:
         """The demo's plan with its recovery method. Only that of the dump is in the catalog."""
         if self.method == DUMP:
             return PLAN
-        path = home / "demo" / f"{PLAN.stem}-{self.method}.yaml"
+        path = self.cluster.folder / f"{PLAN.stem}-{self.method}.yaml"
         told = METHODS[self.method].format(stanza=STANZA, repository=Repository(self.cluster).folder)
         path.write_text(_RECOVERY.sub(lambda _: told, PLAN.read_text()))
         return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,9 +111,12 @@ def test_a_stopped_run_cleans_up_reports_and_ends_with_four(home: Path, shop: Da
 
 
 @pytest.mark.timeout(200)
-def test_the_demo_passes_under_load_and_leaves_only_its_report(home: Path) -> None:
+@pytest.mark.parametrize("method", ["dump", "basebackup", "pgbackrest"])
+def test_the_demo_passes_under_load_and_leaves_only_its_report(home: Path, method: str) -> None:
+    if method == "pgbackrest" and shutil.which(method) is None:
+        pytest.skip("pgbackrest is not installed")
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "demo", "--no-prefect", "--scale", "1"],
+        [sys.executable, "-m", "flows.cli", "demo", "--no-prefect", "--scale", "1", "--method", method],
         env=os.environ, cwd=home.parent, capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
