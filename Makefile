@@ -35,7 +35,7 @@ demo: env  ## rehearse the loss of a live database and leave a report
 test: env  ## the whole suite
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
-bench: env  ## what proving costs, against the bare scan and its peers; writes docs/benchmarks.md (BENCH=--help)
+bench: env  ## what proving and recovery cost, against bare tools and peers; writes docs/benchmarks*.md (BENCH=--help)
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)
 
 check: env  ## lint, types, import contracts, generated docs

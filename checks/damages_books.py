@@ -151,8 +151,9 @@ def _unindexed(site: Site) -> Iterator[Planting]:
                 f"WITH gone AS (DELETE FROM ONLY {quoted} WHERE ctid = (SELECT ctid FROM ONLY {quoted} LIMIT 1)"
                 f" RETURNING *) INSERT INTO {quoted} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM gone"
             )
-            statements = (ready.format("false"), again, ready.format("true"))
-            yield Planting(str(where), statements, None, frozenset({shown}))
+            # Where the table is empty after all, as it may be in a copy of another time, nothing has changed.
+            filled = f"{ready.format('true')} AND EXISTS (SELECT FROM ONLY {quoted}) RETURNING indexrelid"
+            yield Planting(str(where), (ready.format("false"), again, filled), 1, frozenset({shown}))
 
 
 BOOKS: Mapping[str, Damage] = MappingProxyType(

@@ -14,7 +14,10 @@ HEAD = """\
 
 Each check answers PASS, FAIL or UNKNOWN. What was skipped, crashed, compared nothing, or lacked a tool is UNKNOWN. The
 basis is where the expected value comes from: *snapshot*, measured in the source inside the very snapshot that the
-backup holds; *control*, given by the plan or by another system; *none*, the copy is asked about itself alone.
+backup holds; *control*, given by the plan or by another system; *none*, the copy is asked about itself alone. What is
+*snapshot* below is *wal* for a physical copy, which was recovered to the snapshot, and *closed-period* for a copy of
+another time: of that, totals of rows that no longer change are compared, tables and structure as the source has them
+now, and row counts, content and sequences not at all.
 """
 CHECKS = (
     (
@@ -76,6 +79,60 @@ CHECKS = (
         "damages that nobody planted",
     ),
 )  # fmt: skip
+ONCE = (
+    (
+        "alignment", "a physical copy holds the transactions of the snapshot in which the source was measured, and no"
+        " others, by the copy's own account ([ADR 8](adr/0008-a-physical-copy-stops-at-the-snapshot.md))",
+        "the copy committed what the snapshot does not see, lacks what it sees, was recovered to another place, or is"
+        " another system's",
+        "the copy no longer knows what became of a transaction, does not say where its replay ended, or was not asked",
+    ),
+    (
+        "age of the backup", "a backup that was there was not older than `max_age` when the drill began",
+        "it was older, or was taken more than two minutes after that: a clock is wrong",
+        "nobody says when it was taken",
+    ),
+    (
+        "… of the copy", "the copy's server is like the source's: major version, encoding, page checksums, block and"
+        " segment size, architecture, layout of pages, one by one", "one differs in a way that hurts such a copy: a"
+        " dump's rows do not depend on pages, those of a physical copy do", "never",
+    ),
+    (
+        "extension … of the copy", "it is installed in the copy in the source's version", "the copy has none",
+        "the copy has another version",
+    ),
+    (
+        "collation … in the copy", "text sorts as it did where the copy's indexes were built", "the copy has not this"
+        " collation or locale, or its indexes were built with another version of the library",
+        "the source or the copy is older than PostgreSQL 15, which does not keep the version of a database's collation",
+    ),
+    (
+        "what … said", "the tools that took and restored the backup said nothing amiss", "one of them reported an"
+        " error, or the backup is not whole", "there was a warning that `accept_warnings` does not name",
+    ),
+    (
+        "subscriptions of the copy", "a copy at AWS takes part in no replication of production's", "one is enabled,"
+        " and the parameter group allows workers for it", "the copy does not say",
+    ),
+    (
+        "scheduled jobs of the copy", "a copy at AWS runs no job of pg_cron", "pg_cron is preloaded,"
+        " and a job is active", "the role may not see whether it is preloaded, or its jobs are in another database",
+    ),
+    (
+        "every table was read", "all of a copy at AWS is there, which brings a block when it is first read", "never",
+        "a table could not be read, or there is none",
+    ),
+)  # fmt: skip
+"""What is asked about a copy once, beside the rounds: name, what it proves, when it is FAIL, and when UNKNOWN."""
+ASKED_ONCE = """\
+## Asked once
+
+Of the backup and of the copy's server, as far as the recovery method has to do with it. The basis is *none*, that of
+the alignment *wal*. The alignment, the age where there is a `max_age`, and the last three of a copy at AWS have to be
+answered: without its answer the drill is UNKNOWN.
+
+| Check | What it proves | FAIL | UNKNOWN |
+|---|---|---|---|"""
 CORPUS = """\
 ## The negative control
 
@@ -112,6 +169,9 @@ def _checks() -> Iterator[str]:
     for name, *told in CHECKS:
         count = claims[name] or claims[name.removesuffix("s")]
         yield f"| {name} | {' | '.join(told)} | {count or 'none'} |"
+    yield ""
+    yield ASKED_ONCE
+    yield from (f"| {' | '.join(told)} |" for told in ONCE)
     yield ""
 
 

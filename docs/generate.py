@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -219,7 +219,10 @@ def _section(
             told[section] = place
             inner.append((place, models[section], ""))
         tag = _discriminator(field).get("propertyName", "")
-        inner += [(place, models[name], f" of {tag} `{kind}`") for kind, name in _kinds_in(field).items()]
+        kinds = {kind: name for kind, name in _kinds_in(field).items() if name not in told}
+        told |= dict.fromkeys(kinds.values(), full)
+        kin = [models[name] for name in kinds.values()]
+        inner += [(place, _own_first(models[name], kin), f" of {tag} `{kind}`") for kind, name in kinds.items()]
         default = "its own defaults" if "$ref" in field else _value(field.get("default"))
         default = "*required*" if key in model.get("required", []) else default
         example = "" if section or _kinds_in(field) else _value(field["examples"][0])
@@ -231,6 +234,18 @@ def _section(
     yield ""
     for full, section_model, of_kind in inner:
         yield from _section(full, section_model, models, told, of_kind)
+
+
+def _own_first(model: dict[str, Any], kin: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The same with those keys in front that tell it from its kin: what may be left out of each of them comes last."""
+    shared = set.intersection(*(set(one["properties"]) for one in kin))
+
+    def rank(key: str) -> int:
+        if "const" in model["properties"][key]:
+            return 0
+        return 1 if key in model.get("required", []) else 2 if key not in shared else 3
+
+    return {**model, "properties": {key: model["properties"][key] for key in sorted(model["properties"], key=rank)}}
 
 
 def _reference_in(field: dict[str, Any]) -> str:

@@ -52,7 +52,8 @@ _DEATH_DEADLINE = 10.0
 class Applications:
     """Runs programs against one copy, as `drills.probes.Probe`."""
 
-    copy: Address
+    copy: Address | Callable[[], Address]
+    """Where it is; asked for every program where that does not stay good."""
     drill: str
     """Its id, by which `end_applications` finds what a killed drill left."""
     logs: Path
@@ -142,7 +143,8 @@ class Applications:
         return str(Path(found).absolute())
 
     def _environment(self) -> dict[str, str]:
-        return {**self.copy.environment(), "DATABASE_URL": database_url(self.copy)}
+        copy = self.copy if isinstance(self.copy, Address) else self.copy()
+        return {**copy.environment(), "DATABASE_URL": database_url(copy)}
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ class Aws:
     def __init__(self, drill: str, raw: Path | None, session: Any = None) -> None:  # noqa: ANN401 - same
         import boto3  # noqa: PLC0415 - slow to import, and rarely wanted
 
-        self._session = session or boto3.Session()
+        with _explained("session"):
+            self._session = session or boto3.Session()
         self._drill = drill
         self._raw = raw
         self._services: dict[tuple[str, str], Service] = {}

@@ -22,7 +22,7 @@ import psycopg
 from drills.addresses import Address
 from drills.errors import ClusterError, ConnectError, ToolError
 from drills.places import Account, free_port, server_account, server_tools
-from drills.processes import last_words, plain_environment, run_tool, spawn
+from drills.processes import has_ended, last_words, plain_environment, run_tool, spawn
 from drills.quarantine import QUARANTINE
 from drills.remains import destroy_cluster, kill_family, kill_users, processes_using, remove_folder
 from drills.secrets import VAULT
@@ -167,12 +167,11 @@ class Cluster:
             self.process = None
             return
         process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_STOP_DEADLINE)
-        except subprocess.TimeoutExpired:
+        if not has_ended(process, _STOP_DEADLINE):
             raise ClusterError(
                 f"the server in {self.folder} had not stopped after {_STOP_DEADLINE:g} s", hint=f"its log is {self.log}"
-            ) from None
+            )
+        process.wait()
         self.process = None
 
     def kill(self) -> None:

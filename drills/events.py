@@ -160,6 +160,18 @@ class Checked(Model):
     result: CheckResult
 
 
+class FullyRead(Model):
+    """Every table of the copy was read once, or named where it could not be."""
+
+    event: Literal["fully read"] = "fully read"
+    seconds: float
+    tables: int
+    bytes: int
+    """Of those that were read, without indexes."""
+    unread: tuple[str, ...]
+    """With one of them, the copy is not fully read."""
+
+
 class RoundEnded(Model):
     """All checks of a round were asked."""
 
@@ -240,6 +252,7 @@ Event = (
     | AlignmentProved
     | Restored
     | Checked
+    | FullyRead
     | RoundEnded
     | FaultIntended
     | OutageEnded

@@ -16,7 +16,14 @@ from drills.errors import JournalError
 from drills.events import Entry
 from drills.journal import Reading
 from drills.measures import NEGATIVE_CONTROL
-from drills.planned import BY_PROGRAMS, planned_checks, planned_outages, planned_programs, planned_proofs
+from drills.planned import (
+    BY_PROGRAMS,
+    planned_checks,
+    planned_full_read,
+    planned_outages,
+    planned_programs,
+    planned_proofs,
+)
 from drills.record import Record
 from drills.records import (
     Backup,
@@ -107,9 +114,12 @@ class _Folding:
                 self._mark("restored", entry)
             case events.Checked(round=name, result=result):
                 self.checks.setdefault(name, []).append(result)
+            case events.FullyRead(unread=(), tables=tables) if tables:
+                self._mark("fully read", entry)
             case events.RoundEnded(round=name, verdict=verdict):
                 self.rounds.add(name)
-                if verdict is Verdict.PASS:
+                # What was found out before the round, such as whether the copy is aligned, belongs to the first one.
+                if verdict is Verdict.PASS and all(one.verdict is verdict for one in self.checks.get(name, [])):
                     self._mark(f"checks passed {name}", entry)
             case events.OutageEnded(result=result):
                 self.outages.append(result)
@@ -157,7 +167,7 @@ def fold(reading: Reading) -> Record:
     folding = _Folding()
     for entry in reading.entries:
         folding.take(entry)
-    clocks = _clocks(folding)
+    clocks = _clocks(opened.plan, folding)
     objectives = tuple(_objectives(opened.plan, folding, clocks))
     outcome = _outcome(folding)
     left = outstanding(reading.entries)
@@ -236,7 +246,7 @@ def outstanding(entries: Iterable[Entry]) -> tuple[Resource, ...]:
     return tuple(reversed(left))
 
 
-def _clocks(folding: _Folding) -> tuple[Clock, ...]:
+def _clocks(plan: dict[str, object], folding: _Folding) -> tuple[Clock, ...]:
     """The recovery clocks, all from the declared loss."""
     declared = folding.marks.get("loss declared")
     if declared is None:
@@ -258,6 +268,8 @@ def _clocks(folding: _Folding) -> tuple[Clock, ...]:
         ),
         ("checks passed", "every check of the first round had passed", passed.elapsed if passed else None),
     ]
+    if planned_full_read(plan):
+        told.append(("fully read", "every table of the copy had been read once", _elapsed(folding, "fully read")))
     return tuple(
         Clock(name=name, meaning=meaning, seconds=None if at is None else round(at - declared.elapsed, 6))
         for name, meaning, at in told

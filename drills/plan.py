@@ -16,6 +16,7 @@ from drills.fields import Address, Duration, Name, Period, Reference, Size, Text
 from drills.plan_checks import Checks, InvariantCheck
 from drills.plan_given import GivenDump
 from drills.plan_negative import NegativeControl
+from drills.plan_rds import Aurora, Managed, Rds
 from drills.plan_recovery import BaseBackup, Dump, Pages, Point
 from drills.plan_repository import Barman, Pgbackrest, Walg
 from drills.plan_section import Section, fault, refuse_twice
@@ -23,6 +24,7 @@ from drills.plan_totals import TotalCheck
 from drills.units import parse_duration, parse_size, show_duration
 
 __all__ = [
+    "Aurora",
     "Barman",
     "BaseBackup",
     "Checks",
@@ -31,11 +33,13 @@ __all__ = [
     "GivenDump",
     "InvariantCheck",
     "KillServer",
+    "Managed",
     "Objectives",
     "Pages",
     "Pgbackrest",
     "Plan",
     "Point",
+    "Rds",
     "Source",
     "Staging",
     "TotalCheck",
@@ -181,7 +185,7 @@ class Evidence(Section):
     )
 
 
-Method = Dump | GivenDump | BaseBackup | Pgbackrest | Barman | Walg
+Method = Dump | GivenDump | BaseBackup | Pgbackrest | Barman | Walg | Rds | Aurora
 """The recovery methods."""
 
 
@@ -229,6 +233,8 @@ class Plan(Section):
         refuse_twice("an outage", places)
         if not self.recovery.aligned:
             self._refuse_what_changes()
+        if isinstance(self.recovery, Managed):
+            self._refuse_what_aws_does(self.recovery)
         if self.staging.address is None:
             return self
         if self.recovery.physical:
@@ -239,6 +245,19 @@ class Plan(Section):
         if server_of(self.staging.address) == server_of(self.source.address):
             raise fault("the server is that of source.address: staging is never production", "staging", "address")
         return self
+
+    def _refuse_what_aws_does(self, recovery: Rds | Aurora) -> None:
+        """The server of such a copy is AWS's to make and to run."""
+        for key in ("address", "disk_limit"):
+            if getattr(self.staging, key) is not None:
+                said = f"method {recovery.method} brings back an instance of its own; its network is recovery.staging"
+                raise fault(said, "staging", key)
+        if self.outages:
+            raise fault(f"kill_server with method {recovery.method}: the server is not ours to kill", "outages")
+        via = recovery.connect_via
+        if via is not None and server_of(via.address) == server_of(self.source.address):
+            said = "the server is that of source.address: expected the way to the copy"
+            raise fault(said, "recovery", "connect_via", "address")
 
     def _refuse_what_changes(self) -> None:
         """A copy of another time is held against what closed periods hold, and nothing else that the source has."""

@@ -134,6 +134,12 @@ class Managed(Recovery):
     delete_timeout: Period = Field(
         timedelta(hours=1), description="The longest wait until something that was deleted is gone.", examples=["2h"]
     )
+    full_read: bool = Field(
+        default=True,
+        description="Whether every table of the copy is read once after its first checks: AWS brings a block when it is"
+        " first asked for, so a copy is not all there before. What could not be read makes the drill UNKNOWN.",
+        examples=[False],
+    )
     expires_after: Period = Field(
         timedelta(days=2),
         description="After how long whatever the drill makes may be removed by anybody: a tag says the instant.",
@@ -160,6 +166,11 @@ class Managed(Recovery):
     def programs(self) -> tuple[str, ...]:
         """None of PostgreSQL's: AWS does it all."""
         return ()
+
+    @property
+    def reads_all(self) -> bool:
+        """Where the plan does not say otherwise."""
+        return self.full_read
 
     @property
     def staging_region(self) -> str:

@@ -57,6 +57,11 @@ class Recovery(Section):
         """Whether the copy stands where the drill's own snapshot of the source does: every row can be compared."""
         return True
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether every table of the copy is read once, after its first checks."""
+        return False
+
     @model_validator(mode="after")
     def _patterns_compile(self) -> Self:
         for index, pattern in enumerate(self.accept_warnings):
@@ -128,12 +133,14 @@ class Pages(Recovery):
 
     wal_patience: Period = Field(
         timedelta(minutes=1),
-        description="How long to wait for the WAL that belongs to the snapshot.",
+        description="How long to wait for the WAL that belongs to the snapshot. An archive gets a segment when it is "
+        "full, or after the source's `archive_timeout`.",
         examples=["10min"],
     )
     to: Point | None = Field(
         None,
-        description="Where recovery stops; the drill's own snapshot unless given.",
+        description="Where recovery stops; the drill's own snapshot unless given. With it, nothing but closed periods "
+        "can be compared.",
         examples=[{"latest": True}],
     )
 
@@ -180,7 +187,11 @@ class BaseBackup(Pages):
         examples=["spread"],
     )
     max_rate: Size | None = Field(
-        None, description="The most bytes a second that the source is to send.", examples=["100MB"]
+        None,
+        ge=32 * 1024,
+        le=1024**3,
+        description="The most bytes a second that the source is to send.",
+        examples=["100MB"],
     )
 
     @property

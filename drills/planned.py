@@ -17,6 +17,14 @@ AGE = "age of the backup"
 """The check that a backup which was there is not too old."""
 _PHYSICAL = {"basebackup", "pgbackrest", "barman", "walg"}
 """Methods that bring back production's own pages."""
+_MANAGED = {"rds", "aurora"}
+"""Methods whose copy AWS runs."""
+SUBSCRIPTIONS = "subscriptions of the copy"
+"""The check that the copy takes part in no replication of production's."""
+SCHEDULED_JOBS = "scheduled jobs of the copy"
+"""The check that it does nothing by itself that production does at a certain time."""
+FULL_READ = "every table was read"
+"""The check that the whole copy is there, on a server that brings blocks when they are first asked for."""
 _NAMED_CHECKS = ("totals", "ledger", "invariants", "smoke")
 """The keys of a plan whose checks have names of their own."""
 
@@ -51,12 +59,27 @@ def planned_checks(plan: dict[str, object]) -> list[str]:
 
 
 def planned_proofs(plan: dict[str, object]) -> list[str]:
-    """Names of what has to be proved of the copy once, before its first round."""
+    """Names of what has to be proved of the copy once, around its first round."""
     recovery = plan.get("recovery")
     if not isinstance(recovery, dict):
         return []
     aligned = _is_physical(plan) and recovery.get("to") is None
-    return [*([ALIGNMENT] if aligned else []), *([AGE] if recovery.get("max_age") else [])]
+    proofs = [*([ALIGNMENT] if aligned else []), *([AGE] if _has_max_age(recovery) else [])]
+    if recovery.get("method") in _MANAGED:
+        proofs += [SUBSCRIPTIONS, SCHEDULED_JOBS]
+    return [*proofs, *([FULL_READ] if planned_full_read(plan) else [])]
+
+
+def planned_full_read(plan: dict[str, object]) -> bool:
+    """Whether every table of the copy is to be read once."""
+    recovery = plan.get("recovery")
+    return isinstance(recovery, dict) and recovery.get("method") in _MANAGED and bool(recovery.get("full_read"))
+
+
+def _has_max_age(recovery: dict[str, object]) -> bool:
+    """Whether a backup may be too old; where one of several kinds is picked, the kind says it."""
+    picked = recovery.get("backup")
+    return bool(recovery.get("max_age") or (isinstance(picked, dict) and picked.get("max_age")))
 
 
 def _is_physical(plan: dict[str, object]) -> bool:

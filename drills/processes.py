@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -30,7 +32,11 @@ from drills.secrets import VAULT
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PROGRESS_EVERY = 0.1
+_PROGRESS_SHARE = 20
+"""Looking how far a tool is takes so many times less than what lies between: it may walk through all it has written."""
 _DEATH_DEADLINE = 30.0
+_LONGEST_WAIT = 3600.0
+"""Seconds; poll(2) counts milliseconds in 32 bits."""
 _PIPE = 1 << 20
 """Bytes that a pipe holds: what a kernel gives to everybody, and fewer changes between two processes."""
 _STARTERS: dict[int, ThreadPoolExecutor] = {}
@@ -166,9 +172,12 @@ def run_tool(
     with _pipe_holding(told) as feed:
         process = spawn(arguments, environment=plain_environment(environment), log=log, account=account, feed=feed)
     try:
-        while not has_ended(process, _PROGRESS_EVERY):
+        pause = _PROGRESS_EVERY
+        while not has_ended(process, max(min(pause, started + deadline - time.monotonic()), 0)):
+            looked = time.monotonic()
             if progress is not None:
                 progress()
+                pause = max(_PROGRESS_EVERY, _PROGRESS_SHARE * (time.monotonic() - looked))
             if time.monotonic() - started > deadline:
                 raise ToolError(
                     f"{Path(arguments[0]).name} had not ended after {deadline:g} s and was stopped",
@@ -204,10 +213,29 @@ def has_ended(process: subprocess.Popen[bytes], patience: float) -> bool:
     pause = 0.0005
     with contextlib.suppress(ChildProcessError):  # somebody else reaped it
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.monotonic() > until:
+            left = until - time.monotonic()
+            if left <= 0:
                 return False
-            time.sleep(pause)
-            pause = min(pause * 2, 0.05)
+            if not _await_end(process.pid, left):
+                time.sleep(min(pause, left))
+                pause = min(pause * 2, 0.05)
+    return True
+
+
+def _await_end(pid: int, patience: float) -> bool:
+    """Wait until it ends or that many seconds are over (pidfd_open(2)); False where the kernel cannot tell."""
+    if sys.platform != "linux":
+        return False
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        ending = select.poll()
+        ending.register(handle, select.POLLIN)
+        ending.poll(math.ceil(min(patience, _LONGEST_WAIT) * 1000))
+    finally:
+        os.close(handle)
     return True
 
 

@@ -102,7 +102,7 @@ def ask_copy(connection: psycopg.Connection, held: Mapping[str, str], superuser:
     Raises:
         ClusterError: an answer is wrong; the message has all of these.
     """
-    answers = [_ask_setting(connection, name, value) for name, value in held.items()]
+    answers = _ask_settings(connection, held)
     for question, (what, expected) in _ASKED.items():
         answers.append(Answer(question=question, expected=expected, actual=_ask(connection, f"SELECT {what}")))
     for question, (what, place, expected) in _LISTED.items():
@@ -122,13 +122,20 @@ def ask_copy(connection: psycopg.Connection, held: Mapping[str, str], superuser:
     return Quarantine(asked=utc_now(), answers=tuple(answers))
 
 
-def _ask_setting(connection: psycopg.Connection, name: str, value: str) -> Answer:
-    row = connection.execute(
-        "SELECT current_setting(name), source FROM pg_settings WHERE name = %s", (name,)
-    ).fetchone()
-    source = "client" if name in _BY_SESSIONS else "command line"
-    actual = "no such setting" if row is None else f"{row[0]} by {row[1]}"
-    return Answer(question=name, expected=f"{_SHOWN.get(name, value)} by {source}", actual=actual)
+def _ask_settings(connection: psycopg.Connection, held: Mapping[str, str]) -> list[Answer]:
+    """In one statement: the server makes the list of all its settings anew for each."""
+    rows = connection.execute(
+        "SELECT name, current_setting(name) || ' by ' || source FROM pg_settings WHERE name = ANY (%s)", ([*held],)
+    ).fetchall()
+    found: dict[str, str] = dict(rows)
+    return [
+        Answer(
+            question=name,
+            expected=f"{_SHOWN.get(name, value)} by {'client' if name in _BY_SESSIONS else 'command line'}",
+            actual=found.get(name, "no such setting"),
+        )
+        for name, value in held.items()
+    ]
 
 
 def _ask(connection: psycopg.Connection, statement: str) -> str:

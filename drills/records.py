@@ -327,11 +327,12 @@ class Resource(Model):
     """Something that a drill made and has to destroy."""
 
     kind: str
-    """`directory`, `cluster`, `database` or `lock`."""
+    """`directory`, `cluster`, `database` or `lock`; at AWS `rds_instance`, `rds_cluster`, `rds_snapshot` or
+    `rds_cluster_snapshot`."""
     name: str
-    """The path, or the name of the database."""
+    """The path, or the name of the database; at AWS the identifier."""
     address: str = ""
-    """Where the database is: an address or a reference to one, never a secret."""
+    """Where the database is: an address or a reference to one, never a secret; at AWS the ARN."""
     password: str = ""
     """The reference, never the secret."""
     system_identifier: str = ""

@@ -118,10 +118,16 @@ def _refuse_without_quarantine(connection: psycopg.Connection) -> None:
             )
 
 
-def run_like_production(cluster: Cluster) -> None:
-    """From throw-away settings to those under which a commit is kept."""
+def run_like_production(cluster: Cluster, *, on_disk: bool = True) -> None:
+    """From throw-away settings to those under which a commit is kept.
+
+    What was loaded before that is put `on_disk` where an outage is to come: after one the server puts all of its files
+    there before it does anything else, and the load would be counted as part of the outage. A copy that nothing of the
+    kind awaits is thrown away if the machine dies, and need not wait for a disk.
+    """
     cluster.stop()
-    cluster.sync()
+    if on_disk:
+        cluster.sync()
     cluster.start(LIKE_PRODUCTION)
 
 
@@ -181,11 +187,13 @@ def make_statement(database: str, around: Surroundings, version: int) -> sql.Com
 
 
 @contextmanager
-def scratch_database(server: Address, copy: str, scratch: str, name: str, limit: timedelta) -> Iterator[Address]:
+def scratch_database(
+    server: Callable[[], Address], copy: str, scratch: str, name: str, limit: timedelta
+) -> Iterator[Address]:
     """A clone of a copy on its own server, file by file, for as long as this context lasts.
 
     Args:
-        server: where both are, by another database than the copy: nobody may be connected to that one meanwhile.
+        server: says where both are, by another database than the copy: nobody may be connected to that one meanwhile.
         copy: the database that is cloned.
         scratch: what the clone is called.
         name: of the sessions.
@@ -196,7 +204,7 @@ def scratch_database(server: Address, copy: str, scratch: str, name: str, limit:
         ConnectError: the server cannot be reached.
     """
     limits = Limits(limit, STAGING_LIMITS.lock)
-    with session(server, name=name, access=Access.READ_WRITE, limits=limits) as connection:
+    with session(server(), name=name, access=Access.READ_WRITE, limits=limits) as connection:
         make = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(scratch), sql.Identifier(copy))
         if connection.info.server_version >= _STRATEGY_SINCE:
             make += sql.SQL(" STRATEGY FILE_COPY")
@@ -207,7 +215,7 @@ def scratch_database(server: Address, copy: str, scratch: str, name: str, limit:
             hint = "nobody else may be connected to the copy" if isinstance(error, psycopg.errors.ObjectInUse) else ""
             raise ClusterError(f"the scratch clone could not be made: {said}", hint=hint) from None
     try:
-        yield server.to(scratch)
+        yield server().to(scratch)
     except BaseException:
         with suppress(DrillbookError):  # it is in the journal, and dropped at the end of the drill
             _drop_scratch(server, scratch, name)
@@ -215,9 +223,9 @@ def scratch_database(server: Address, copy: str, scratch: str, name: str, limit:
     _drop_scratch(server, scratch, name)
 
 
-def _drop_scratch(server: Address, scratch: str, name: str) -> None:
+def _drop_scratch(server: Callable[[], Address], scratch: str, name: str) -> None:
     try:
-        with session(server, name=name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
+        with session(server(), name=name, access=Access.READ_WRITE, limits=STAGING_LIMITS) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(scratch)))
             there = connection.execute("SELECT FROM pg_database WHERE datname = %s", (scratch,)).fetchone()
     except psycopg.Error as error:

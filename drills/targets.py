@@ -50,6 +50,17 @@ def segment_start(name: str, size: int) -> str:
     return show_lsn((int(name[8:16], 16) << 32) + int(name[16:], 16) * size)
 
 
+_PAGE, _SHORT_HEADER, _LONG_HEADER = 8192, 24, 40
+"""Of the WAL: bytes of a page as PostgreSQL is built everywhere, and of the headers of a page and of a segment."""
+
+
+def page_start(position: str, segment: int) -> str:
+    """The same position, or the beginning of its page where nothing but a header lies between."""
+    at = parse_lsn(position)
+    header = _LONG_HEADER if at % segment < _PAGE else _SHORT_HEADER
+    return show_lsn(at - header if at % _PAGE == header else at)
+
+
 def segment_name(timeline: int, number: int, size: int) -> str:
     """The file name of the WAL segment with this number, with segments of so many bytes."""
     return f"{timeline:08X}{number // (2**32 // size):08X}{number % (2**32 // size):08X}"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from checks.asking import Log
 from checks.expectations import read_expectations
@@ -19,13 +21,14 @@ from drills import events, guard
 from drills.addresses import Address
 from drills.errors import ClusterError, ConnectError, DrillbookError
 from drills.measures import NEGATIVE_CONTROL
+from drills.plan import Managed
 from drills.records import CheckResult, FileRef, Resource, Server, Verdict, file_name
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import scratch_database, scratch_name
 from flows.runtime import Drill, given
 from flows.stages.checks import sessions_on
-from flows.stages.shared import keep_queries, refuse_production
+from flows.stages.shared import address_of_copy, keep_queries, refuse_production
 
 
 def prove_checks(drill: Drill, server: Server, expectations: FileRef) -> None:
@@ -37,15 +40,16 @@ def prove_checks(drill: Drill, server: Server, expectations: FileRef) -> None:
     with drill.stage(NEGATIVE_CONTROL, Verdict.UNKNOWN):
         folder = drill.folder / "reconcile" / file_name(NEGATIVE_CONTROL)
         begun, limit = time.monotonic(), drill.plan.negative_control.limit
-        scratch, outside = scratch_name(drill.id), _beside_the_copy(drill)
+        scratch, outside = scratch_name(drill.id), partial(_beside_the_copy, drill)
         result: CheckResult | None = None
         try:
-            _refuse_without_room(drill, server, outside)
+            _refuse_without_room(drill, server, outside())
             resource = _intend(drill, scratch)
-            with scratch_database(outside, given(drill.copy).parts["dbname"], scratch, drill.name, limit) as clone:
+            with scratch_database(outside, given(drill.copy).parts["dbname"], scratch, drill.name, limit):
                 left = limit - timedelta(seconds=time.monotonic() - begun)
-                result = _control(drill, clone, expectations, left)
-            drill.say(events.Destroyed(resource=resource))
+                result = _control(drill, lambda: outside().to(scratch), expectations, left)
+            if resource is not None:
+                drill.say(events.Destroyed(resource=resource))
         except (ClusterError, ConnectError) as error:
             result = no_control(error, folder) if result is None else _lowered(result, error)
         drill.say(events.Checked(round=NEGATIVE_CONTROL, result=result))
@@ -60,12 +64,19 @@ def _lowered(result: CheckResult, error: DrillbookError) -> CheckResult:
 
 def _beside_the_copy(drill: Drill) -> Address:
     """The copy's server, by a database that is not the copy."""
-    database = "template1" if drill.staging is None else drill.staging.parts["dbname"]
-    return given(drill.copy).to(database)
+    copy = address_of_copy(drill)
+    if isinstance(drill.plan.recovery, Managed):
+        return copy.to("postgres" if copy.parts["dbname"] != "postgres" else "template1")
+    return copy.to("template1" if drill.staging is None else drill.staging.parts["dbname"])
 
 
-def _intend(drill: Drill, scratch: str) -> Resource:
-    """A database in a cluster of the drill's own is gone with the cluster; another one is dropped by its address."""
+def _intend(drill: Drill, scratch: str) -> Resource | None:
+    """A database in a cluster of the drill's own is gone with the cluster; another one is dropped by its address.
+
+    One that AWS runs stands in the journal already, and takes along whatever is in it.
+    """
+    if isinstance(drill.plan.recovery, Managed):
+        return None
     if drill.staging is None:
         return drill.intend("database", scratch, address=str(given(drill.cluster).folder))
     wish = drill.plan.staging
@@ -94,9 +105,10 @@ def _refuse_without_room(drill: Drill, server: Server, outside: Address) -> None
         )
 
 
-def _control(drill: Drill, clone: Address, expectations: FileRef, limit: timedelta) -> CheckResult:
-    with session(clone, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
-        there = describe(connection, clone)
+def _control(drill: Drill, clone: Callable[[], Address], expectations: FileRef, limit: timedelta) -> CheckResult:
+    address = clone()
+    with session(address, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        there = describe(connection, address)
     log = Log(there.role, f"{there.system_identifier}/{there.database}")
     reading, writing = (sessions_on(drill, clone, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
     physical = drill.plan.recovery.physical

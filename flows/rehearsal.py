@@ -26,6 +26,7 @@ from flows.runtime import Drill
 from flows.stages.backup import back_up
 from flows.stages.checks import check, try_out
 from flows.stages.guard import look
+from flows.stages.managed import read_fully
 from flows.stages.outage import injure
 from flows.stages.restore import restore
 from flows.sweep import close, destroy_all
@@ -54,6 +55,7 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
     2. backup     backup and expectations, from one snapshot
     3. restore    production counts as lost; the copy comes up in staging
     4. checks     what came back is held against what was expected
+                  and, where AWS runs it, every table is read once: only then all of it is there
     5. proof      a scratch clone of the copy is damaged on purpose, which the checks have to see
     6. outages    the copy is broken on purpose and brought back; after each, the checks again
     7. programs   those of the plan try to work with the copy, and may write to it: nothing is compared after them
@@ -72,6 +74,8 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
         backup, expectations = step(back_up, drill, server)
         step(restore, drill, server, backup)
         step(check, drill, server, expectations, AFTER_RESTORE)
+        if drill.plan.recovery.reads_all:
+            step(read_fully, drill, server)
         if drill.plan.negative_control.enabled:
             step(prove_checks, drill, server, expectations)
         for outage in drill.plan.outages:

@@ -12,7 +12,7 @@ import os
 import platform
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -143,6 +143,10 @@ class Drill:
     tools: Tools | None = None
     cluster: Cluster | None = None
     copy: Address | None = None
+    reach: Callable[[], Address] | None = None
+    """How to get into a copy whose address does not stay good; asked for every new connection."""
+    production: tuple[str, str] | None = None
+    """What told the source's server from every other when the guard asked."""
     likeness: Likeness | None = None
     """Of the source, as far as a copy has to be like it."""
     target: RecoveryTarget | None = None

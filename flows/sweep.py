@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -20,6 +21,7 @@ from psycopg import sql
 from drills import events
 from drills.addresses import resolve_address
 from drills.applications import end_applications, leave_out_unmasked
+from drills.aws import Aws
 from drills.errors import ClusterError, DrillbookError, EvidenceError, JournalError
 from drills.fold import fold, outstanding, verdict_if_closed
 from drills.journal import Journal, read_journal
@@ -27,12 +29,16 @@ from drills.locks import Lock, holder
 from drills.places import open_place
 from drills.record import Record
 from drills.records import Problem, Resource, Verdict
+from drills.recovery.rds_destroy import DELETE_LIMIT, destroy
+from drills.recovery.rds_kinds import KINDS, name_of
 from drills.remains import destroy_cluster, remove_folder
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import database_name, scratch_name
+from drills.units import parse_duration
 from flows.runtime import JOURNAL, LOCK, RESERVE
 from flows.settings import drills_folder
+from flows.stages.shared import aws_log
 from reports.bundle import publish
 
 _EVIDENCE = ("raw", "reconcile", "expectations.json", "queries.jsonl", "plan.yaml")
@@ -43,10 +49,11 @@ def destroy_all(folder: Path, journal: Journal) -> None:
     """Destroy what the journal says is there, newest first. A failure is kept as a problem and the rest goes on."""
     entries = read_journal(folder / JOURNAL).entries
     broken = _end_applications(entries[0].body, journal) if entries else None
+    limit = _limit_of(entries[0].body) if entries else DELETE_LIMIT
     for resource in outstanding(entries):
         try:
             _refuse_foreign(resource, folder)
-            _destroy(resource, folder)
+            _destroy(resource, folder, limit)
         except (DrillbookError, OSError, psycopg.Error) as error:
             said: events.Event = _failed(error, f"remove the {resource.kind} {resource.name} by hand, then sweep")
         else:
@@ -92,6 +99,7 @@ def _refuse_foreign(resource: Resource, folder: Path) -> None:
         "directory": {str(folder / "dump"), *_places(folder, "wal"), *_places(folder, "repository")},
         "cluster": _places(folder, "staging"),
         "database": {database_name(folder.name), scratch_name(folder.name)},
+        **{kind: {name_of(folder.name)} for kind in KINDS},
         "lock": {resource.name} if Path(resource.name).parent == home / "locks" else set(),
     }.get(resource.kind, set())
     if resource.name not in expected:
@@ -106,7 +114,7 @@ def _places(folder: Path, name: str) -> set[str]:
     return {str(folder / name), str(open_place(folder / name))}
 
 
-def _destroy(resource: Resource, folder: Path) -> None:
+def _destroy(resource: Resource, folder: Path, limit: timedelta = DELETE_LIMIT) -> None:
     match resource.kind:
         case "cluster" | "directory":
             _keep_log(Path(resource.name), folder)
@@ -119,10 +127,28 @@ def _destroy(resource: Resource, folder: Path) -> None:
             _drop_database(resource)
         case "lock":
             _drop_lock(Path(resource.name), folder.name)
+        case kind if kind in KINDS:
+            _delete_at_aws(resource, folder, limit)
         case _:
             raise ClusterError(
                 f"nobody knows how to destroy a {resource.kind}", hint="this journal was written by another version"
             )
+
+
+def _limit_of(first: events.Event) -> timedelta:
+    """How long the plan gives AWS to delete something."""
+    recovery = first.plan.get("recovery") if isinstance(first, events.Opened) else None
+    told = recovery.get("delete_timeout") if isinstance(recovery, Mapping) else None
+    with suppress(ValueError):  # a journal may be forged; what is said to be there is deleted all the same
+        return DELETE_LIMIT if told is None else parse_duration(told)
+    return DELETE_LIMIT
+
+
+def _delete_at_aws(resource: Resource, folder: Path, limit: timedelta) -> None:
+    """What AWS answers is evidence, as long as there is a bundle to come."""
+    raw = aws_log(folder)
+    aws = Aws(folder.name, raw if raw.parent.is_dir() else None)
+    destroy(resource.kind, resource.name, resource.address, folder.name, aws, limit=limit)
 
 
 def _keep_log(cluster: Path, folder: Path) -> None:

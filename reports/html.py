@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from drills.record import Record
 from drills.records import CheckResult, FileRef, Outcome, Verdict
-from reports import timeline, wording
+from reports import meanings, timeline, wording
 
 OUTCOMES = {
     Outcome.FINISHED: "Finished: the drill was closed, and no error ended a stage.",
@@ -64,6 +64,11 @@ def render(record: Record) -> str:
         asked=tuple(_asked(record)),
         files=tuple(_files(record)),
         cautions=tuple(_cautions(record)),
+        bases=meanings.BASES,
+        closed=meanings.CLOSED,
+        replayed=record.recovered is not None or record.alignment is not None,
+        taken_now=_taken_now(record),
+        digested=_digested(record),
         pictures=(timeline.draw(record, timeline.WIDE), timeline.draw(record, timeline.NARROW)),
         outcome=OUTCOMES[record.outcome],
         meaning=VERDICTS[record.verdict],
@@ -81,7 +86,9 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "answer": wording.answer,
         "beside": wording.beside,
+        "capitalized": wording.capitalized,
         "command": wording.command,
         "css_string": wording.css_string,
         "exact": wording.exact,
@@ -108,6 +115,19 @@ def _asked(record: Record) -> Iterator[Asked]:
             found.setdefault((result.name, result.sql), []).append((name, result))
     for (name, sql), times in found.items():
         yield Asked(name, sql, tuple(times))
+
+
+def _taken_now(record: Record) -> bool:
+    """Whether the drill took the backup by itself, rather than pick one that was there."""
+    recovery = record.plan.get("recovery") or {}
+    picked = recovery.get("backup")
+    method = record.backup.method if record.backup else recovery.get("method")
+    return method in meanings.TAKEN_NOW or (isinstance(picked, dict) and picked.get("kind") == "take")
+
+
+def _digested(record: Record) -> str:
+    """What the digest of the backup is one of."""
+    return meanings.DIGESTED.get(record.backup.method if record.backup else "", meanings.DIGESTED_BY_LINES)
 
 
 def _content(record: Record) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from drills.record import Record
-from drills.records import Objective
+from drills.records import Basis, Objective
 from reports.bundle import REPORT
+from reports.meanings import CLOSED
 
 
 def show_seconds(seconds: float | None) -> str:
@@ -32,6 +33,7 @@ def markdown(record: Record, bundle: Path) -> str:
         f"# {record.verdict.value}: {record.drill}",
         f"Database **{record.plan['database']}**, asked for by {record.requester}, {record.outcome.value}.",
         f"Opened {record.opened:%Y-%m-%d %H:%M:%S} UTC; {len(checks)} checks, {len(record.outages)} outages.",
+        *([f"**Closed periods only.** {CLOSED}"] if Basis.CLOSED_PERIOD in {check.basis for check in checks} else []),
         *(f"- {show_objective(objective)}" for objective in record.objectives),
         *(f"- {reason}" for reason in record.reasons),
         f"Report: [{REPORT}]({(bundle / REPORT).as_uri()})",

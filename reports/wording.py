@@ -99,6 +99,19 @@ def command(arguments: Iterable[str]) -> str:
     return shlex.join(arguments)
 
 
+def answer(told: str) -> str:
+    """What a copy said of a setting or a list, also where that is nothing: `none`, `empty, by command line`."""
+    value, by, source = told.rpartition(" by ")
+    if not told.strip():
+        return "none"
+    return told if value.strip() or not by else f"empty, by {source}"
+
+
+def capitalized(text: str) -> str:
+    """With a capital first; the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def beside(path: str) -> str:
     """A link to a file of the bundle: always relative, whatever the path says."""
     return "./" + quote(path, safe="/")

@@ -1,7 +1,8 @@
 """Sample records, folded from journals that are told entry by entry with fixed times.
 
-Owns four drills: one that passes, one that fails, one refused, one interrupted with nearly everything missing. Because
-they go through the chain and the fold, they hold together as real ones do, and the journal's text can be had too.
+Owns six drills: one that passes, one that fails, one refused, one interrupted with nearly everything missing, one with
+a physical copy, one with a copy of another time. Because they go through the chain and the fold, they hold together as
+real ones do, and the journal's text can be had too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from fix_copies import GIVEN, HELD, PAGES, PROOF, RECOVERED, closed_plan, physical_plan, proved, young
 from fix_results import FAIL, LEDGER_SQL, OPENED, PASS, UNKNOWN, asked, file, outage
 
 from drills import events
@@ -20,7 +22,7 @@ from drills.fold import fold
 from drills.journal import GENESIS, Reading
 from drills.plan import Plan
 from drills.record import Record
-from drills.records import Backup, Copy, Finding, Person, Provenance, Resource, Server, Snapshot, Software, Verdict
+from drills.records import Backup, Basis, Copy, Finding, Person, Provenance, Resource, Server, Snapshot, Software
 
 DRILL = "DR-20260630T220900Z-billing-7f3a"
 WORK = f"/var/lib/drillbook/{DRILL}"
@@ -123,17 +125,22 @@ def _stage(
     return [(begin, events.StageBegan(stage=name)), *inner, (end, events.StageEnded(stage=name, error=error))]
 
 
-def _round(name: str, at: float, *, damaged: bool = False) -> list[tuple[float, Event]]:
-    results = asked(at, damaged=damaged)
+def _round(name: str, at: float, *, damaged: bool = False, basis: Basis = Basis.SNAPSHOT) -> list[tuple[float, Event]]:
+    results = [
+        result.model_copy(update={"basis": basis}) if result.basis is Basis.SNAPSHOT else result
+        for result in asked(at, damaged=damaged)
+        if basis is not Basis.CLOSED_PERIOD or result.name != "row counts"
+    ]
     told: list[tuple[float, Event]] = [(at + 0.1, events.Checked(round=name, result=result)) for result in results]
     return [
         *told,
-        (at + 1.1, events.RoundEnded(round=name, verdict=Verdict.worst(result.verdict for result in results))),
+        (at + 1.1, events.RoundEnded(round=name, verdict=PASS.worst(result.verdict for result in results))),
     ]
 
 
-def passed(*, damaged: bool = False, lost: int = 0, dirty: bool | None = False) -> Told:
+def passed(*, damaged: bool = False, lost: int = 0, dirty: bool | None = False, basis: Basis = Basis.SNAPSHOT) -> Told:
     """A whole drill; damaged, the copy is short of a row and an amount is a cent off."""
+    plan, found, more = _ways()[basis]
     folder, cluster = Resource(kind="directory", name=WORK), Resource(kind="cluster", name=f"{WORK}/staging")
     snapshot = Snapshot(
         name="00000004-000001A7-1", taken=OPENED + timedelta(seconds=1.9), wal_lsn="0/5A3F2C8", xmin_xmax="48922:48922:"
@@ -148,23 +155,54 @@ def passed(*, damaged: bool = False, lost: int = 0, dirty: bool | None = False) 
         commands=(("pg_restore", "--exit-on-error", "--jobs=4", "--dbname=drill", f"{WORK}/dump"),),
         deviations=("owners and grants left out: the roles of production are not on staging",) if dirty else (),
     )  # fmt: skip
+    shared = [] if basis is Basis.CLOSED_PERIOD else [(1.92, events.SnapshotTaken(snapshot=snapshot))]
     return tell([
-        (0.0, opened(dirty=dirty)),
+        (0.0, opened(dirty=dirty, plan=plan)),
         *_stage("guard", 0.011402, 0.731, (0.712, GUARDED)),
         (0.74, events.Intended(resource=folder)),
-        *_stage("backup", 0.752, 7.3, (1.92, events.SnapshotTaken(snapshot=snapshot)),
-                (2.8, events.Expected(file=file("expectations.json"))), (7.29, events.BackedUp(backup=backup))),
+        *_stage("backup", 0.752, 7.3, *shared, (2.8, events.Expected(file=file("expectations.json"))),
+                (7.29, events.BackedUp(backup=found or backup))),
         (7.31, events.LossDeclared()),
         (7.32, events.Intended(resource=cluster)),
-        *_stage("restore", 7.322, 17.9, (17.61, events.Restored(copy_of_it=copied)), (17.804, events.Accepting())),
-        *_stage("checks", 17.95, 19.4, *_round("after restore", 18.0, damaged=damaged)),
+        *_stage("restore", 7.322, 17.9, *more, (17.61, events.Restored(copy_of_it=copied)),
+                (17.804, events.Accepting())),
+        *_stage("checks", 17.95, 19.4, *_round("after restore", 18.0, damaged=damaged, basis=basis)),
         *_stage("outage", 19.4, 24.2, (21.39, events.FaultIntended(outage="server killed")),
                 (24.1, events.OutageEnded(result=outage(lost=lost)))),
-        *_stage("checks again", 24.21, 25.6, *_round("after server killed", 24.3, damaged=damaged)),
+        *_stage("checks again", 24.21, 25.6, *_round("after server killed", 24.3, damaged=damaged, basis=basis)),
         *_stage("destroy", 25.61, 26.402, (26.1, events.Destroyed(resource=cluster)),
                 (26.3, events.Destroyed(resource=folder))),
         (26.411702, events.Closed(verdict=FAIL if damaged or lost else PASS, outcome="finished")),
     ])  # fmt: skip
+
+
+def _ways() -> dict[Basis, tuple[dict[str, Any], Backup | None, list[tuple[float, Event]]]]:
+    """Plan, backup and what else the restore says, by how the copy came to be."""
+    replayed: list[tuple[float, Event]] = [
+        (16.9, events.Replayed(recovered=RECOVERED)),
+        (17.2, events.Quarantined(quarantine=HELD)),
+        (17.3, events.AlignmentProved(alignment=PROOF)),
+        (17.4, events.Checked(round="after restore", result=proved(17.3))),
+    ]
+    return {
+        Basis.SNAPSHOT: (PLAN, None, []),
+        Basis.WAL: (physical_plan(PLAN), PAGES, replayed),
+        Basis.CLOSED_PERIOD: (
+            closed_plan(PLAN),
+            GIVEN,
+            [(8.0, events.Checked(round="after restore", result=young(8)))],
+        ),
+    }
+
+
+def physical() -> Told:
+    """A copy of production's own pages, recovered to the snapshot."""
+    return passed(basis=Basis.WAL)
+
+
+def closed() -> Told:
+    """A copy of another time: nothing but closed periods was compared."""
+    return passed(basis=Basis.CLOSED_PERIOD)
 
 
 def failed() -> Told:
@@ -204,4 +242,6 @@ SAMPLES: dict[str, Callable[[], Told]] = {
     "failed": failed,
     "refused": refused,
     "interrupted": interrupted,
+    "physical": physical,
+    "closed": closed,
 }

@@ -86,6 +86,10 @@ class Production:
         """Where its WAL is."""
         return str(self.sql("SELECT pg_current_wal_lsn()")[0][0])
 
+    def archived(self) -> str:
+        """How far its WAL is archived after `add_rows`: where the segment begins that the server has gone on to."""
+        return str(self.sql(f"SELECT here - mod(here - '0/0', {16 << 20}) FROM pg_current_wal_lsn() AS here")[0][0])
+
     def counts(self) -> dict[str, object]:
         """What its tables hold."""
         return counts_of(self.cluster)

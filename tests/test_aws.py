@@ -139,3 +139,10 @@ def test_every_code_has_something_to_do() -> None:
         "AWS did not do ModifyDBInstance: it said nothing (Whatever)\nHINT: every answer of AWS"
     )
     assert not other.transient
+
+
+def test_a_profile_that_is_not_there_is_an_error_of_aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a sweep, which has others to destroy."""
+    monkeypatch.setenv("AWS_PROFILE", "none-of-this-name")
+    with pytest.raises(AwsError, match="none-of-this-name"):
+        Aws(DRILL, cloud.raw)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,14 +16,18 @@ import pytest
 from fix_postgres import QUICK, SHOP, Database, end_cluster, new_cluster, new_database, open_sessions, run_sql
 from test_drill import OUTAGE, nothing_is_left, on_copy, result_of, run_drill
 
+from checks.measure import measure
 from drills import plan
 from drills.clusters import Cluster
+from drills.commits import NeedsMore
 from drills.plan import Plan
 from drills.processes import plain_environment, spawn, stop_process
 from drills.record import Record
 from drills.records import Basis, Outcome, Verdict
+from drills.recovery.alignment import find_target
 from drills.recovery.base import Workspace
 from drills.recovery.basebackup import BaseBackup
+from drills.recovery.wal import receiving
 from drills.targets import parse_lsn
 from flows.runtime import Drill
 from flows.stages.shared import staging_place
@@ -175,8 +181,9 @@ def test_a_copy_that_went_too_far_fails(home: Path, pages: Shop, tmp_path: Path)
         drill.target = drill.target.model_copy(update={"value": last, "inclusive": True})
 
     with under_load(pages, tmp_path):
-        record = run_drill(home, pages.plan(), {"restore": go_on})
+        record = run_drill(home, pages.plan(objectives={"rto": "5min"}), {"restore": go_on})
     assert record.verdict is Verdict.FAIL
+    assert record.objectives[0].verdict is Verdict.UNKNOWN  # its checks have not passed
     assert result_of(record, "alignment").verdict is Verdict.FAIL
     assert "does not see are committed on the copy" in result_of(record, "alignment").reason
 
@@ -327,3 +334,85 @@ def test_a_standby_as_the_source_is_refused_since_it_names_nobody_in_progress(ho
     finally:
         end_cluster(standby)
     assert "source is a primary" in record.problems[0].message
+
+
+def test_the_rpo_counts_from_the_snapshot_however_late_its_wal_comes(
+    home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = time.monotonic() + 10
+
+    def find(*told: Any, **more: Any) -> Any:  # noqa: ANN401
+        return NeedsMore("not yet") if time.monotonic() < late else find_target(*told, **more)
+
+    monkeypatch.setattr("flows.stages.physical.find_target", find)
+    record = run_drill(home, pages.plan(objectives={"rpo": "1s"}))
+    assert record.objectives[0].measured_seconds is not None
+    assert record.objectives[0].measured_seconds > 2
+    assert record.objectives[0].verdict is Verdict.FAIL
+
+
+def test_production_keeps_no_wal_while_it_is_measured(home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def look(*told: Any) -> Any:  # noqa: ANN401
+        seen.append(run_sql(pages.database.owner, "SELECT slot_name FROM pg_replication_slots"))
+        return measure(*told)
+
+    monkeypatch.setattr("flows.stages.expecting.measure", look)
+    assert run_drill(home, pages.plan()).verdict is Verdict.PASS
+    assert seen == [[]]
+
+
+def test_what_was_received_production_need_not_keep(pages: Shop, tmp_path: Path) -> None:
+    place = Path(tempfile.mkdtemp(prefix="drillbook-server-"))
+    place.chmod(0o755)
+    workspace = Workspace(place / "copy", place, pages.cluster.tools, "test", lambda *_: None)
+    kept = "SELECT restart_lsn FROM pg_replication_slots"
+    with receiving(pages.cluster.address(), place / "wal", workspace) as receiver:
+        before = run_sql(pages.database.owner, kept)[0][0]
+        run_sql(pages.database.owner, "SELECT pg_switch_wal(); CREATE TABLE more (n int); DROP TABLE more")
+        until = time.monotonic() + 30
+        while run_sql(pages.database.owner, kept)[0][0] == before and time.monotonic() < until:
+            receiver.must_run()
+        assert run_sql(pages.database.owner, kept)[0][0] > before
+        receiver.stop()
+    nothing_is_open(pages)
+    shutil.rmtree(place)
+
+
+def test_a_flipped_byte_in_the_last_incremental_backup_is_found_before_it_is_combined(
+    home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = BaseBackup._take
+
+    def flip(method: BaseBackup, *told: Any) -> Any:  # noqa: ANN401
+        done = take(method, *told)
+        if told[1].name == "data":
+            path = max(told[1].rglob("INCREMENTAL.*"), key=lambda path: path.stat().st_size)
+            whole = path.read_bytes()
+            path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        return done
+
+    monkeypatch.setattr(BaseBackup, "_take", flip)
+    run_sql(pages.database.owner, "UPDATE invoice SET amount = amount")
+    record = run_drill(home, pages.plan({"incrementals": 1}))
+    assert record.verdict is Verdict.UNKNOWN
+    assert "checksum mismatch" in " ".join(record.reasons)
+
+
+def test_pages_of_a_standby_do(home: Path, pages: Shop) -> None:
+    place = Path(tempfile.mkdtemp(prefix="drillbook-server-"))
+    place.chmod(0o755)
+    standby = Cluster(place / "cluster", pages.cluster.tools, pages.cluster.account, pages.cluster.password)
+    workspace = Workspace(standby.folder, place, pages.cluster.tools, "test", lambda *_: None)
+    reached = f"host=127.0.0.1 port={pages.cluster.port} user=backup password=backup-password"
+    try:
+        BaseBackup(plan.BaseBackup(method="basebackup"), {}).back_up(pages.cluster.address(), workspace)
+        (standby.data / "standby.signal").touch()
+        standby.start(QUICK | {"max_prepared_transactions": "5", "primary_conninfo": reached})
+        address = pages.database.url(standby.address(pages.database.name)).replace("drillbook@", "backup@")
+        record = run_drill(home, pages.plan({"address": address}))
+    finally:
+        end_cluster(standby)
+    assert record.reasons == ()
+    assert record.verdict is Verdict.PASS

@@ -39,6 +39,7 @@ def place() -> Iterator[Path]:
 def start(place: Path, rows: int) -> subprocess.Popen[str]:
     """The benchmark with its temporary files in this place, without peers and small tables."""
     told = f"--rows {rows} --fault-rows 0 --tables 0 --repetitions 1 --peers none --output {place / 'page.md'}"
+    told += f" --recovery-rows 0 --recovery-output {place / 'recovery.md'}"
     temporary = place / "tmp"
     temporary.mkdir(mode=0o755)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(temporary)}
@@ -63,6 +64,7 @@ def test_it_runs_from_end_to_end_and_writes_its_page(place: Path) -> None:
     assert "--rows 2000" in page
     assert str(place) not in page
     assert list((place / "tmp").iterdir()) == []
+    assert not (place / "recovery.md").exists()
 
 
 def test_interrupted_it_removes_what_it_made_and_writes_nothing(place: Path) -> None:

@@ -24,7 +24,7 @@ from drills.places import server_account
 from drills.processes import spawn, stop_process
 from drills.records import Surroundings
 from drills.sessions import STAGING_LIMITS, Access, connect, describe
-from drills.staging import look_at_surroundings, make_database
+from drills.staging import THROW_AWAY, look_at_surroundings, make_database, run_like_production
 from drills.tools import Tools, embedded_tools
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
@@ -104,6 +104,18 @@ def test_a_server_starts_stops_and_starts_again_at_the_same_address(server: Clus
     server.start(QUICK)
     assert server.address() == address
     assert run_sql(address, "SELECT count(*) FROM kept") == [(0,)]
+
+
+def test_a_copy_is_put_on_disk_where_an_outage_awaits_it_alone(server: Cluster) -> None:
+    server.stop()
+    server.start(THROW_AWAY)
+    run_sql(server.address(), "CREATE TABLE loaded AS SELECT 1 AS id")
+    for on_disk in (False, True):
+        said = len(server.log.read_text())
+        run_like_production(server, on_disk=on_disk)
+        assert ("syncing data to disk" in server.log.read_text()[said:]) is on_disk
+        assert run_sql(server.address(), "SELECT current_setting('fsync'), id FROM loaded") == [("on", 1)]
+    run_sql(server.address(), "DROP TABLE loaded")
 
 
 def test_a_server_that_runs_is_not_started_twice(server: Cluster) -> None:

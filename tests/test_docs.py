@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 
+from drills.plan import Method
 from drills.planfile import parse_plan, read_plan
 from flows import cli
 from flows.demo import PLAN
@@ -23,6 +26,23 @@ def test_the_readmes_plan_can_run_and_has_no_more_than_twenty_lines() -> None:
     plan = parse_plan(text[1].encode(), "README.md")
     assert plan.checks.totals
     assert plan.outages
+
+
+def test_the_readme_has_a_recovery_section_of_every_method_and_each_can_run() -> None:
+    blocks = [
+        yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    ]
+    sections = next(block for block in blocks if isinstance(block, list))
+    closing = next(block for block in blocks if isinstance(block, dict) and list(block) == ["checks"])
+    source = {"address": "postgresql://drillbook@db.internal:5432/billing"}
+    for section in sections:
+        exact = section["method"] in {"dump", "basebackup", "pgbackrest", "barman"}
+        plan = {"version": 1, "database": "billing", "owner": "sre", "source": source, "recovery": section}
+        read = parse_plan(yaml.safe_dump(plan | ({} if exact else closing), sort_keys=False).encode(), "README.md")
+        assert read.recovery.aligned == exact
+    told = {get_args(method.model_fields["method"].annotation)[0] for method in get_args(Method)}
+    assert {section["method"] for section in sections} | {"aurora"} == told
+    assert all(f"`{method}`" in (ROOT / "README.md").read_text() for method in told)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "drills" / "catalog").glob("*.yaml")), ids=lambda path: path.name)

@@ -174,3 +174,19 @@ def test_a_server_that_hangs_does_not_keep_the_writers(cluster: Cluster, monkeyp
         for pid in hung:
             os.kill(pid, signal.SIGCONT)
     assert made.tally().lost == ()
+
+
+def test_event_triggers_that_came_along_do_not_fire(heartbeat: Heartbeat, shop: Database) -> None:
+    """They would run as a superuser, and could reach production or forbid the table."""
+    run_sql(
+        shop.owner,
+        "CREATE TABLE fired (what text); CREATE FUNCTION tell() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$BEGIN INSERT INTO public.fired VALUES (tg_tag); END$$;"
+        " CREATE EVENT TRIGGER telltale ON ddl_command_start EXECUTE FUNCTION tell()",
+    )
+    heartbeat.start()
+    heartbeat.stop()
+    heartbeat.remove()
+    assert run_sql(shop.owner, "SELECT what FROM fired") == []
+    run_sql(shop.owner, "CREATE TABLE other (n int)")
+    assert run_sql(shop.owner, "SELECT what FROM fired") == [("CREATE TABLE",)]

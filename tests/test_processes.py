@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from drills.errors import ToolError
 from drills.places import server_account
-from drills.processes import last_words, plain_environment, run_tool, spawn, stop_process
+from drills.processes import has_ended, last_words, plain_environment, run_tool, spawn, stop_process
 from drills.secrets import VAULT
 
 PERSON = {
@@ -118,6 +119,47 @@ def test_an_error_of_the_display_ends_the_tool(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         run_tool([script(tmp_path, "echo $$; exec sleep 600")], environment={}, log=log, deadline=60, progress=display)
     wait_until(lambda: is_gone(said_pid(log)))
+
+
+def test_a_display_that_takes_its_time_is_asked_less_often(tmp_path: Path) -> None:
+    asked = []
+
+    def display() -> None:
+        asked.append(time.monotonic())
+        until = time.monotonic() + 0.02
+        while time.monotonic() < until:
+            pass
+
+    run_tool(["sleep", "1.5"], environment={}, log=tmp_path / "log", deadline=60, progress=display)
+    assert 1 <= len(asked) <= 4  # every 0.1 s it would be a dozen
+
+
+def test_a_slow_display_does_not_put_the_deadline_off(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ToolError, match="had not ended after 1 s"):
+        run_tool(["sleep", "600"], environment={}, log=tmp_path / "log", deadline=1, progress=lambda: time.sleep(0.5))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("kernel_tells", [True, False])
+def test_a_child_that_ends_is_noticed_and_not_reaped(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kernel_tells: bool,  # noqa: FBT001
+) -> None:
+    if not kernel_tells:
+
+        def refuse(_pid: int) -> int:
+            raise OSError(errno.ENOSYS, "no such system call")
+
+        monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    process = spawn(["sleep", "0.3"], environment={}, log=tmp_path / "log")
+    assert not has_ended(process, 0)
+    assert not has_ended(process, 0.05)
+    assert has_ended(process, 60)
+    assert process.returncode is None
+    stop_process(process)
+    assert process.returncode == 0
 
 
 def test_a_program_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) -> None:

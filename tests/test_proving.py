@@ -112,7 +112,7 @@ def test_a_clone_is_dropped_when_the_work_on_it_fails(shop: Database) -> None:
     server = shop.owner.to("postgres")
     there = f"SELECT count(*) FROM pg_database WHERE datname = '{name}'"
     with pytest.raises(ZeroDivisionError):  # noqa: PT012, SIM117
-        with scratch_database(server, shop.name, name, "test", STAGING_LIMITS.statement) as clone:
+        with scratch_database(lambda: server, shop.name, name, "test", STAGING_LIMITS.statement) as clone:
             assert run_sql(clone, "SELECT count(*) FROM invoice") == [(500,)]
             assert run_sql(server, there) == [(1,)]
             raise ZeroDivisionError

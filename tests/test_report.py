@@ -77,7 +77,15 @@ def test_no_cell_and_no_fact_is_blank(sample: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sample", "verdict"), [("passed", "PASS"), ("failed", "FAIL"), ("refused", "UNKNOWN"), ("interrupted", "UNKNOWN")]
+    ("sample", "verdict"),
+    [
+        ("passed", "PASS"),
+        ("failed", "FAIL"),
+        ("refused", "UNKNOWN"),
+        ("interrupted", "UNKNOWN"),
+        ("physical", "PASS"),
+        ("closed", "PASS"),
+    ],
 )
 def test_the_verdict_is_a_word_a_color_and_a_shape(sample: str, verdict: str) -> None:
     page = render(SAMPLES[sample]().record)
@@ -244,7 +252,8 @@ def test_every_instant_is_labelled_utc() -> None:
 
 
 def test_the_samples_are_what_their_names_say() -> None:
-    assert [SAMPLES[name]().record.outcome for name in SAMPLES] == ["finished", "finished", "refused", "interrupted"]
+    outcomes = ["finished", "finished", "refused", "interrupted", "finished", "finished"]
+    assert [SAMPLES[name]().record.outcome for name in SAMPLES] == outcomes
     assert all(len(result.lines) <= LINES_KEPT for results in passed().record.checks.values() for result in results)
     assert passed().record.opened == OPENED
 

@@ -111,6 +111,6 @@ def test_the_newest_backup_is_brought_back_with_every_row(desk: Path) -> None:
         taken = walg.lay_out(walg.pick(), desk / "copy" / "data", workspace(desk, tools))
         assert taken.log.verdict is Verdict.UNKNOWN, "nothing could be verified, and nobody accepts that"
         assert not walg.fetch_wal("0000000100000FFF000000FF", desk / "none")
-        with recovered(walg, tools, desk / "copy", it.position()) as copy:
+        with recovered(walg, tools, desk / "copy", it.archived()) as copy:
             assert counts_of(copy) == it.counts()
         assert look(it.repository) == before

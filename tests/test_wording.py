@@ -48,3 +48,21 @@ def test_durations_read_well_and_the_exact_figure_stands_beside_a_rounded_one(
     seconds: float, human: str, exact: str, *, rounded: bool
 ) -> None:
     assert (wording.human(seconds), wording.exact(seconds), wording.is_rounded(seconds)) == (human, exact, rounded)
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ("", "none"),
+        ("off by command line", "off by command line"),
+        (" by command line", "empty, by command line"),
+        ("false", "false"),
+        ("a; b", "a; b"),
+    ],
+)
+def test_an_answer_is_never_blank(told: str, read: str) -> None:
+    assert wording.answer(told) == read
+
+
+def test_a_capital_first_leaves_the_rest_as_it_is() -> None:
+    assert [wording.capitalized(text) for text in ("version id", "ETag", "")] == ["Version id", "ETag", ""]

@@ -45,6 +45,7 @@ def find_target(
     log: Path,
     stop: str = "",
     deadline: float = _READING,
+    place: Path | None = None,
 ) -> Aligned | NeedsMore | Misaligned:
     """Where recovery has to stop for the copy to be what the snapshot sees.
 
@@ -57,6 +58,7 @@ def find_target(
         noted: `pg_current_wal_insert_lsn()`, from the same statement.
         log: what pg_waldump says besides the records.
         stop: where the base backup ends; no target may lie before it.
+        place: a folder for links, which is removed by whoever made it; that of the log unless given.
         deadline: seconds that one reading of the WAL may take.
 
     Raises:
@@ -67,7 +69,7 @@ def find_target(
     whole = max(first, parse_lsn(stop)) if stop else first
     if end < whole:
         return Misaligned(f"the snapshot was taken at {noted}, before the backup was complete at {show_lsn(whole)}")
-    with segments_in(wal, timeline, log.parent) as segments:
+    with segments_in(wal, timeline, place or log.parent) as segments:
         if segments is None:
             return NeedsMore(f"there is no WAL in {wal} yet")
         order = Order(view, end)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class BaseBackup:
     plan: plan.BaseBackup
     spaces: Mapping[str, str]
     """Tablespaces of the source: where they lie, by their oid."""
+    look_again: Callable[[], Mapping[str, str]] | None = None
+    """Gives them as they are now. One that is not mapped would be written where production has it."""
 
     def back_up(self, address: Address, workspace: Workspace) -> Taken:
         """Take a full backup, and as many incremental ones on top as the plan says.
@@ -52,9 +54,11 @@ class BaseBackup:
         chain = [workspace.backup / f"link-{number}" for number in range(self.plan.incrementals)]
         data, runs = workspace.backup / "data", []
         for number, folder in enumerate([*chain, data]):
+            if self.look_again is not None and self.look_again() != self.spaces:
+                raise ToolError("a tablespace was made or dropped since the drill began", hint="run the drill again")
             last = folder == data
             runs.append(self._take(address, folder, (chain[number - 1] if number else None), workspace, account, last))
-            if not last:
+            if chain:
                 runs.append(self._verify(folder, workspace, account))
         if chain:
             runs += self._combine([*chain, data], workspace, account)

@@ -7,8 +7,10 @@ from them and digested again after, so that what was restored is what was taken.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,15 @@ from drills.measures import Scan
 from drills.processes import ToolRun, run_tool
 from drills.records import Backup
 from drills.recovery.base import Restore, Taken, ToolLog, Workspace, judge_log
+from drills.recovery.dump_files import digest_file
 from drills.recovery.dump_rows import read_rows
 
 _COMPRESSION = {"none": "none", "gzip": "gzip:1", "lz4": "lz4", "zstd": "zstd:1"}
 _NOTICED_DEAD = {
     "tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3, "tcp_user_timeout": 60000,
 }  # fmt: skip
+_READERS = min(os.cpu_count() or 1, 8)
+"""Threads that digest files; hashing does not hold Python's lock."""
 _METHODS_SINCE = 16
 """Before PostgreSQL 16, --compress takes a gzip level only."""
 
@@ -134,11 +139,11 @@ class Dump:
 
 def digest_folder(folder: Path) -> tuple[int, int, str]:
     """Bytes, number of files, and one digest over the sorted lines that `sha256sum *` would print."""
-    size, lines = 0, []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder)}\n")
-        size += path.stat().st_size
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="digest") as readers:
+        lines = [f"{digest}  {path.relative_to(folder)}\n"
+                 for path, digest in zip(paths, readers.map(digest_file, paths), strict=True)]  # fmt: skip
+    size = sum(path.stat().st_size for path in paths)
     return size, len(lines), hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -50,6 +50,7 @@ def adopt_cluster(
     deadline: float,
     database: str = "postgres",
     environment: Mapping[str, str] | None = None,
+    on_disk: bool = True,
 ) -> Adopted:
     """Make a running copy of what a base backup laid out in `folder/data`; destroyed by its folder like any other.
 
@@ -62,6 +63,7 @@ def adopt_cluster(
         deadline: in seconds, for the recovery.
         database: one that the copy has.
         environment: what the restore command needs, such as the secrets of the archive; gone when it is over.
+        on_disk: whether an outage awaits the copy (see `drills.staging.run_like_production`).
 
     Raises:
         ClusterError: the files are not fit, the recovery did not end at its target, or the copy is not in quarantine;
@@ -73,7 +75,7 @@ def adopt_cluster(
     recovered = recover_files(cluster, target, restore_command, progress, deadline)
     cluster.environment = {}
     make_superuser(cluster)
-    return Adopted(cluster, recovered, open_copy(cluster))
+    return Adopted(cluster, recovered, open_copy(cluster, on_disk=on_disk))
 
 
 def prepare_files(folder: Path, tools: Tools, *, database: str = "postgres") -> Cluster:
@@ -130,13 +132,14 @@ def make_superuser(cluster: Cluster) -> None:
         )
 
 
-def open_copy(cluster: Cluster) -> Quarantine:
-    """Put the copy on disk, start it as it has to run, and ask it whether it is in quarantine.
+def open_copy(cluster: Cluster, *, on_disk: bool = True) -> Quarantine:
+    """Put the copy on disk where an outage awaits it, start it as it has to run, and ask it about its quarantine.
 
     Raises:
         ClusterError: it does not start, or an answer is wrong; it does not run then.
     """
-    cluster.sync()
+    if on_disk:
+        cluster.sync()
     with ended_on_error(cluster):
         cluster.start(LIKE_PRODUCTION)
         with session(

@@ -23,7 +23,7 @@ from drills.recovery.laid_out import LaidOut, close_tablespaces, open_tablespace
 from drills.recovery.proof import ReplayEnd
 from drills.targets import Recovered, RecoveryTarget, TargetKind, parse_lsn
 
-_POLL = 0.05
+_POLL = 0.01
 _RECOVERING = {
     "fsync": "off",
     "full_page_writes": "off",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from drills.places import server_account
 from drills.plan_repository import Repository
 from drills.processes import ToolRun, last_words, run_tool
 from drills.records import Backup, Server
-from drills.recovery.base import ToolLog
+from drills.recovery.base import ToolLog, Workspace
 
 _SHOWN = 5
 """How many labels an error names."""
+_PASSED_OVER = "passed over, not complete"
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,22 @@ class Found:
     system_identifier: str
     """Empty where the repository does not say it; then it is looked for in what was laid out."""
     taken: datetime | None
-    """When it was complete; None where it is not."""
+    """When it was complete, or failed; None where it is still being taken."""
     start_lsn: str
     stop_lsn: str
     timeline: int
     size: int
     fault: str = ""
     """What is wrong with it, as its repository says."""
+    passed_over: tuple[str, ...] = ()
+    """Labels of younger ones that are still being taken."""
 
 
 def choose(found: Sequence[Found], wish: Repository, source: Server, where: str) -> Found:
     """The backup that the plan asks for; `where` is what the repository is called in errors.
 
-    The newest is the newest of those that are complete. One with a fault is not passed over for an older one: what
-    would be restored on the day of a disaster is just that one.
+    The newest is the newest of those that have ended; a younger one that is still being taken is told. One with a fault
+    is not passed over for an older one: what would be restored on the day of a disaster is just that one.
 
     Raises:
         GuardError: none of them is of the source.
@@ -74,7 +78,8 @@ def choose(found: Sequence[Found], wish: Repository, source: Server, where: str)
             f"the backup {picked.label} in {where} is not sound: {picked.fault or 'it is not complete'}",
             hint="have a new one taken; another one can be named by recovery.backup",
         )
-    return picked
+    younger = sorted(one.label for one in own if one.taken is None and one.label > picked.label)
+    return replace(picked, passed_over=() if named else tuple(younger))
 
 
 def _newest(own: Sequence[Found], wish: Repository, where: str) -> Found:
@@ -112,6 +117,7 @@ def as_backup(picked: Found, method: str, where: str, done: ToolRun) -> Backup:
         start_lsn=picked.start_lsn,
         stop_lsn=picked.stop_lsn,
         timeline=picked.timeline,
+        details={_PASSED_OVER: ", ".join(picked.passed_over)} if picked.passed_over else {},
     )
 
 
@@ -184,7 +190,28 @@ def count_files(*folders: Path) -> int:
     return sum(len(names) for folder in folders for _, _, names in os.walk(folder))
 
 
-def run_reader(arguments: Sequence[str], *, environment: Mapping[str, str], log: Path, deadline: timedelta) -> ToolRun:
+def growth_of(folder: Path, total: int, workspace: Workspace) -> Callable[[], None]:
+    """Tells how much of a backup of `total` bytes has come to a folder and what lies beside it, for whoever waits."""
+
+    def tell() -> None:
+        done = 0
+        for place, _, names in os.walk(folder.parent):
+            for name in names:
+                with suppress(OSError):  # a tool gives its files their names when they are whole
+                    done += Path(place, name).lstat().st_size
+        workspace.progress(done, total or None, "bytes")
+
+    return tell
+
+
+def run_reader(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    deadline: timedelta,
+    progress: Callable[[], None] | None = None,
+) -> ToolRun:
     """Run a tool that reads a repository, as the servers' account: it cannot write what that account may only read.
 
     Raises:
@@ -196,6 +223,7 @@ def run_reader(arguments: Sequence[str], *, environment: Mapping[str, str], log:
         log=log,
         deadline=deadline.total_seconds(),
         account=server_account(),
+        progress=progress,
     )
 
 

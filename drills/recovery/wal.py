@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -27,11 +29,23 @@ from drills.processes import has_ended, last_words, plain_environment, redact_lo
 from drills.records import Finding, Server, Verdict
 from drills.recovery.base import Workspace
 from drills.secrets import VAULT
-from drills.sessions import CONNECT_TIMEOUT
+from drills.sessions import CONNECT_TIMEOUT, Access, Limits, connect
+from drills.targets import parse_lsn, segment_start
 
 MANIFEST = "backup_manifest"
 _PARTIAL = ".partial"
-_POLL = 0.05
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
+_POLL = 0.01
+_KEEP = """
+SELECT s.setting::bigint, made.lsn::text
+  FROM pg_settings s, pg_create_physical_replication_slot(%s, true, true) AS made
+ WHERE s.name = 'wal_segment_size'
+"""
+_RELEASE = "SELECT pg_replication_slot_advance(%s, %s)"
+_NOTICED_DEAD = """
+SELECT set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),
+       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '60000', false)
+"""
 _START = 30.0
 """Seconds that the receiver has to write down its first byte."""
 
@@ -118,12 +132,27 @@ def _connect_sender(address: Address, name: str) -> psycopg.Connection:
 class Receiver:
     """pg_receivewal at work."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path, slot: Slot) -> None:
         self._process = process
         self.folder = folder
         self._log = log
+        self._slot = slot
+
+    @property
+    def first(self) -> str:
+        """Where the first segment begins that was received."""
+        return segment_start(min(self._names()), self._slot.segment)
 
     def must_run(self) -> None:
+        """It has not ended. What has been received, the server need not keep any more.
+
+        Raises:
+            ToolError: it has.
+        """
+        self.must_start()
+        self._slot.release(segment_start(max(self._names()), self._slot.segment))
+
+    def must_start(self) -> None:
         """It has not ended.
 
         Raises:
@@ -136,9 +165,15 @@ class Receiver:
                 hint="the role needs REPLICATION, pg_hba.conf a line for `replication`, max_wal_senders three to spare",
             )
 
+    def _names(self) -> list[str]:
+        return [
+            path.name.removesuffix(_PARTIAL) for path in self.folder.glob("0*") if not path.name.endswith("history")
+        ]
+
     def stop(self) -> None:
-        """Nothing more is received. The last segment is as long as the others, with nothing at its end."""
+        """Nothing more is received or kept. The last segment is as long as the others, with nothing at its end."""
         stop_process(self._process)
+        self._slot.close()
         for part in self.folder.glob(f"*{_PARTIAL}"):
             part.rename(part.with_suffix(""))
 
@@ -154,7 +189,7 @@ def receiving(address: Address, folder: Path, workspace: Workspace) -> Iterator[
     folder.mkdir(mode=0o700)
     if account is not None:
         os.chown(folder, account.uid, account.gid)
-    with _kept(address, workspace.name):
+    with closing(Slot.keeping(address, workspace.name)) as slot:
         process = spawn(
             [
                 server_tools(workspace.tools).program("pg_receivewal"),
@@ -168,42 +203,77 @@ def receiving(address: Address, folder: Path, workspace: Workspace) -> Iterator[
             log=log,
             account=account,
         )
-        receiver = Receiver(process, folder, log)
+        receiver = Receiver(process, folder, log, slot)
         try:
-            _wait(receiver, lambda: any(folder.iterdir()))
+            _wait(receiver, folder)
             yield receiver
         finally:
             stop_process(process)
             redact_log(log, 0)
 
 
-@contextmanager
-def _kept(address: Address, name: str) -> Iterator[None]:
-    """A slot has the server keep the WAL that is not received yet; a temporary one, gone with this session.
+@dataclass
+class Slot:
+    """Has the server keep the WAL that is not received yet: a temporary one, gone with its session.
 
     The receiver makes none by itself, and what a checkpoint takes away before it was sent, nobody gets any more.
     """
-    with closing(_keep(address, name)):
-        yield
+
+    connection: psycopg.Connection
+    name: str
+    segment: int
+    """Bytes of a segment."""
+    kept: int
+    """From where on."""
+
+    @classmethod
+    def keeping(cls, address: Address, name: str) -> Slot:
+        """One that keeps WAL from now on.
+
+        Raises:
+            ToolError: it cannot be made.
+        """
+        limits = Limits(timedelta(seconds=30), timedelta(seconds=5))
+        connection = connect(address, name=name, access=Access.READ_ONLY, limits=limits)
+        slot = f"drillbook_{secrets.token_hex(8)}"
+        try:
+            # When this machine is gone, the server is to notice within a minute.
+            connection.execute(_NOTICED_DEAD)
+            row = connection.execute(_KEEP, (slot,)).fetchone()
+        except psycopg.Error as error:
+            connection.close()
+            raise ToolError(
+                f"the WAL of {address} cannot be kept: {VAULT.redact(str(error)).strip()}",
+                hint="the role needs REPLICATION, max_replication_slots two to spare, and wal_level has to be replica",
+            ) from None
+        segment, kept = row or (0, "0/0")
+        return cls(connection, slot, segment, parse_lsn(kept))
+
+    def release(self, position: str) -> None:
+        """What lies before this is not needed any more.
+
+        Raises:
+            ToolError: the session is gone, and the slot with it.
+        """
+        wanted = parse_lsn(position)
+        if wanted <= self.kept or self.connection.closed:
+            return
+        try:
+            self.connection.execute(_RELEASE, (self.name, position))
+        except psycopg.Error as error:
+            said = VAULT.redact(str(error)).strip()
+            raise ToolError(f"the slot that kept the WAL was lost: {said}", hint="run the drill again") from None
+        self.kept = wanted
+
+    def close(self) -> None:
+        """Nothing is kept any more."""
+        self.connection.close()
 
 
-def _keep(address: Address, name: str) -> psycopg.Connection:
-    slot = f"drillbook_{secrets.token_hex(8)}"
-    try:
-        connection = _connect_sender(address, name)
-        connection.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY PHYSICAL RESERVE_WAL".encode())
-    except psycopg.Error as error:
-        raise ToolError(
-            f"the WAL of {address} cannot be kept: {VAULT.redact(str(error)).strip()}",
-            hint="max_replication_slots needs two to spare, and wal_level to be replica",
-        ) from None
-    return connection
-
-
-def _wait(receiver: Receiver, until: Callable[[], bool]) -> None:
+def _wait(receiver: Receiver, folder: Path) -> None:
     started = time.monotonic()
-    while not until():
-        receiver.must_run()
+    while not any(folder.iterdir()):
+        receiver.must_start()
         if time.monotonic() - started > _START:
             raise ToolError(f"pg_receivewal wrote nothing within {_START:g} s")
         time.sleep(_POLL)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from drills.recovery.repository import (
     choose,
     count_files,
     find_program,
+    growth_of,
     make_folder,
     make_target,
     refuse_failure,
@@ -85,7 +86,8 @@ class Walg:
             file = make_folder(self.place) / "restore-spec.json"
             file.write_text(json.dumps(spec))
             options = [f"--restore-spec={file}"]
-        done = self._run([*self._command("backup-fetch"), str(folder), backup.label, *options], "fetch")
+        fetching = [*self._command("backup-fetch"), str(folder), backup.label, *options]
+        done = self._run(fetching, "fetch", growth_of(folder, backup.size, workspace))
         refuse_foreign(folder, self.source)
         log = workspace.logs / "wal-g-fetch.log"
         judged = judge_log("wal-g", f"{_UNVERIFIED}\n{_weighty(done.said)}", 0, self.plan.accept_warnings, log)
@@ -123,12 +125,16 @@ class Walg:
     def _command(self, command: str) -> list[str]:
         return [find_program("wal-g", "WAL-G, built for PostgreSQL,"), f"--config={self.plan.config}", command]
 
-    def _run(self, arguments: Sequence[str], what: str) -> ToolRun:
+    def _run(self, arguments: Sequence[str], what: str, progress: Callable[[], None] | None = None) -> ToolRun:
         """Run it; what it wants to write to a home goes to the drill's place."""
         log = self.logs / f"wal-g-{what}.log"
         where = {"HOME": str(make_folder(self.place)), "WALG_DOWNLOAD_CONCURRENCY": str(self.plan.jobs)}
         done = run_reader(
-            arguments, environment={**self.environment(), **where}, log=log, deadline=self.plan.restore_timeout
+            arguments,
+            environment={**self.environment(), **where},
+            log=log,
+            deadline=self.plan.restore_timeout,
+            progress=progress,
         )
         judged = judge_log("wal-g", _weighty(done.said), done.code, self.plan.accept_warnings, log)
         refuse_failure(done, judged, "can the account that servers run as read the storage, with the plan's secrets?")

@@ -6,6 +6,7 @@ from drills import plan
 from drills.records import Backup, FileRef, Server, Verdict
 from flows.runtime import Drill
 from flows.stages.logical import take_dump, take_given
+from flows.stages.managed import pick_snapshot
 from flows.stages.physical import pick_pages, take_pages
 
 
@@ -25,3 +26,5 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
                 return take_pages(drill, server, wish)
             case plan.Pgbackrest() | plan.Barman() | plan.Walg() as wish:
                 return pick_pages(drill, server, wish)
+            case plan.Rds() | plan.Aurora() as wish:
+                return pick_snapshot(drill, server, wish)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +33,15 @@ from drills.sessions import (
     describe,
     session,
 )
-from flows.runtime import Drill, given
-from flows.stages.shared import dump_of, given_dump_of, keep_queries, refuse_production, workspace_of
+from flows.runtime import Drill
+from flows.stages.shared import (
+    address_of_copy,
+    dump_of,
+    given_dump_of,
+    keep_queries,
+    refuse_production,
+    workspace_of,
+)
 
 
 def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Verdict:
@@ -43,14 +51,15 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
         DrillbookError: the copy cannot be asked.
     """
     with drill.stage(f"checks {name}", Verdict.UNKNOWN):
-        copy = given(drill.copy)
+        copy = address_of_copy(drill)
         expected = read_expectations(drill.folder, expectations)
         with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
             there = describe(connection, copy)
             refuse_production(drill, server, there, connection)
             log = Log(there.role, f"{there.system_identifier}/{there.database}")
             refuse_incomparable(expected, PINNED, look_at_platform(connection, log))
-        sessions, writing = (sessions_on(drill, copy, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
+        address = partial(address_of_copy, drill)
+        sessions, writing = (sessions_on(drill, address, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
         folder = drill.folder / "reconcile" / file_name(name)
         verdicts = []
         subject = Subject(
@@ -59,7 +68,7 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
             log,
             drill.opened,
             jobs=drill.plan.recovery.jobs,
-            probe=Applications(copy, drill.id, drill.raw, Path.cwd()),
+            probe=Applications(address, drill.id, drill.raw, Path.cwd()),
             owners=drill.staging is None,
             physical=drill.plan.recovery.physical,
             give_rows=_rows_of(drill),
@@ -77,13 +86,14 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
 def _rows_of(drill: Drill) -> GiveRows | None:
     """The rows of the backup, where it can be read table by table."""
     wish = drill.plan.recovery
-    workspace = workspace_of(drill, drill.progress.advance)
     match wish:
         case plan.Dump():
-            return partial(dump_of(drill, wish).rows_of, workspace=workspace)
+            rows_of = dump_of(drill, wish).rows_of
         case plan.GivenDump():
-            return partial(given_dump_of(drill, wish).rows_of, workspace=workspace)
-    return None
+            rows_of = given_dump_of(drill, wish).rows_of
+        case _:
+            return None
+    return partial(rows_of, workspace=workspace_of(drill, drill.progress.advance))
 
 
 def try_out(drill: Drill, server: Server) -> Verdict:
@@ -93,10 +103,10 @@ def try_out(drill: Drill, server: Server) -> Verdict:
         DrillbookError: the copy cannot be asked, or is production.
     """
     with drill.stage(f"checks {BY_PROGRAMS}", Verdict.UNKNOWN):
-        copy = given(drill.copy)
+        copy = address_of_copy(drill)
         with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
             refuse_production(drill, server, describe(connection, copy), connection)
-        probe = Applications(copy, drill.id, drill.raw, Path.cwd())
+        probe = Applications(partial(address_of_copy, drill), drill.id, drill.raw, Path.cwd())
         verdicts = []
         for result in try_programs(drill.plan.checks, probe, drill.folder / "reconcile" / file_name(BY_PROGRAMS)):
             drill.journal.append(events.Checked(round=BY_PROGRAMS, result=result))
@@ -106,6 +116,6 @@ def try_out(drill: Drill, server: Server) -> Verdict:
     return verdict
 
 
-def sessions_on(drill: Drill, copy: Address, access: Access) -> Sessions:
+def sessions_on(drill: Drill, address: Callable[[], Address], access: Access) -> Sessions:
     """Sessions on a copy, so that all of them can be cancelled at once."""
-    return Sessions(lambda: connect(copy, name=drill.name, access=access, limits=STAGING_LIMITS))
+    return Sessions(lambda: connect(address(), name=drill.name, access=access, limits=STAGING_LIMITS))

@@ -11,13 +11,14 @@ from drills.addresses import Address, resolve_address
 from drills.likeness import extensions_of, extensions_on, judge_extensions, look_at_likeness
 from drills.locks import Lock, holder
 from drills.places import open_place
-from drills.plan import BaseBackup
+from drills.plan import BaseBackup, Managed
 from drills.records import (
     Finding,
     Server,
     Verdict,
     file_name,
 )
+from drills.recovery.apart import which_server
 from drills.recovery.wal import judge_sender, judge_standbys
 from drills.sessions import (
     STAGING_LIMITS,
@@ -28,6 +29,7 @@ from drills.sessions import (
 )
 from drills.tools import choose_tools
 from flows.runtime import Drill, given
+from flows.stages.managed import managed_of
 from flows.stages.shared import source_limits
 
 
@@ -50,21 +52,18 @@ def look(drill: Drill) -> Server:
                 *([guard.judge_primary(connection)] if plan.recovery.physical else []),
                 *_look_at_sender(drill, server, source, connection),
             ]
-            drill.likeness = look_at_likeness(connection)
+            drill.likeness, drill.production = look_at_likeness(connection), which_server(connection)
             size = measure_cluster(connection) if plan.recovery.physical else server.size
-        findings += _look_at_staging(drill, server, staging)
-        tools = choose_tools(plan.tools, server.major, source.host)
-        for program in (*plan.recovery.programs, *(("initdb", "postgres") if staging is None else ())):
-            tools.program(program)
-        found = f"{tools.version} in {tools.folder}"
-        findings.append(Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found))
-        if staging is None:
-            findings += judge_extensions(drill.likeness, extensions_of(tools))
-        findings += [*_look_at_room(drill, size), guard.judge_evidence(Path(plan.evidence.folder))]
+        if isinstance(plan.recovery, Managed):
+            findings += managed_of(drill, plan.recovery).judge()
+        else:
+            findings += _look_at_staging(drill, server, staging)
+            findings += [*_look_at_tools(drill, server, source, staging), *_look_at_room(drill, size)]
+        findings.append(guard.judge_evidence(Path(plan.evidence.folder)))
         findings.append(_hold_database(drill, server, findings))
         drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
         guard.refuse_if_any(findings)
-        drill.source, drill.staging, drill.tools, drill.source_server = source, staging, tools, server
+        drill.source, drill.staging, drill.source_server = source, staging, server
         drill.begun = True
     return server
 
@@ -76,6 +75,16 @@ def _look_at_sender(drill: Drill, server: Server, source: Address, connection: p
         return []
     sender = resolve_address(wish.address, wish.password) if wish.address else source
     return [judge_sender(sender, server, drill.name), judge_standbys(connection, drill.name)]
+
+
+def _look_at_tools(drill: Drill, server: Server, source: Address, staging: Address | None) -> list[Finding]:
+    """PostgreSQL's own programs here, where the drill needs any."""
+    tools = drill.tools = choose_tools(drill.plan.tools, server.major, source.host)
+    for program in (*drill.plan.recovery.programs, *(("initdb", "postgres") if staging is None else ())):
+        tools.program(program)
+    found = f"{tools.version} in {tools.folder}"
+    extensions = judge_extensions(given(drill.likeness), extensions_of(tools)) if staging is None else []
+    return [Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found), *extensions]
 
 
 def _look_at_room(drill: Drill, size: int) -> list[Finding]:

@@ -80,7 +80,7 @@ def load_dump(drill: Drill, server: Server, backup: Backup, wish: plan.Dump | pl
         method = dump_of(drill, wish) if isinstance(wish, plan.Dump) else given_dump_of(drill, wish)
         done = method.restore(backup, target, owned=owned, workspace=workspace)
     if owned:
-        run_like_production(given(drill.cluster))
+        run_like_production(given(drill.cluster), on_disk=bool(drill.plan.outages))
     check_log(drill, done.log)
     with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
         there = describe(connection, copy)

@@ -9,9 +9,10 @@ compared.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from drills import events, plan
@@ -30,10 +31,10 @@ from drills.recovery.physical import adopt_cluster
 from drills.recovery.proof import ReplayEnd, prove_alignment
 from drills.recovery.replay import copy_from_folder
 from drills.recovery.repository import make_folder
-from drills.recovery.wal import receiving
+from drills.recovery.wal import Receiver, receiving
 from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
 from drills.staging import look_at_tablespaces
-from drills.targets import RecoveryTarget, TargetKind, parse_lsn, segment_name, show_lsn
+from drills.targets import RecoveryTarget, TargetKind, page_start, parse_lsn, segment_name, show_lsn
 from flows.runtime import Drill, given
 from flows.stages.expecting import Expecting, expecting
 from flows.stages.shared import check_age, check_likeness, check_log, staging_place, workspace_of
@@ -41,6 +42,7 @@ from flows.stages.shared import check_age, check_likeness, check_log, staging_pl
 _ATTEMPTS = 20
 """Snapshots that are taken until one aligns. Few commits become visible in another order than they are in the WAL."""
 _POLL = 0.1
+IN_PLACE = "the pages lay where the copy runs before the loss was declared: bringing them there is not in the RTO"
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,10 @@ class Archive:
     stop: str
     """Where the backup is consistent."""
     timeline: int
-    go_on: Callable[[], None]
-    """Brings what has come since; raises where none will."""
+    go_on: Callable[[str], None]
+    """Brings what has come since, as far as a snapshot needs it that was noted here; raises where none will come."""
+    enough: Callable[[], None] = lambda: None
+    """Nothing more is needed of it."""
 
 
 def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Backup, FileRef]:
@@ -75,15 +79,19 @@ def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Bac
     address = _address(drill, wish)
     workspace = workspace_of(drill, drill.progress.advance)
     with expecting(drill, server) as source:
-        method = BaseBackup(wish, look_at_tablespaces(source.leader))
+        look = partial(look_at_tablespaces, source.leader)
+        method = BaseBackup(wish, look(), look)
         with receiving(address, wal, workspace) as receiver:
-            taken = method.back_up(address, workspace)
+            taken = method.back_up(address, replace(workspace, progress=partial(_while_received, drill, receiver)))
             found = taken.backup
-            archive = Archive(wal, found.start_lsn, found.stop_lsn, found.timeline, receiver.must_run)
+            # A standby's backup starts at its last restartpoint, and has the WAL from there up to its end by itself.
+            start = max(found.start_lsn, receiver.first, key=parse_lsn)
+            archive = Archive(
+                wal, start, found.stop_lsn, found.timeline, lambda _: receiver.must_run(), enough=receiver.stop
+            )
             before = source.sequences()
             with measured_in_wal(drill, source, archive, wish) as measured:
-                receiver.stop()
-                drill.target = _target(wish.to, measured)
+                drill.target = _target(wish.to, measured, given(drill.likeness).wal_segment)
             file = source.file(measured.snapshot, measured.measures, before, _basis(measured))
         backup = found.model_copy(update={"surroundings": source.around})
     drill.restore_command = copy_from_folder(wal)
@@ -110,8 +118,9 @@ def pick_pages(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Barman
         before = source.sequences()
         archive = _archive(source, method, wal, backup)
         with measured_in_wal(drill, source, archive, wish) as measured:
+            target = _target(wish.to, measured, given(drill.likeness).wal_segment)
             # The backup's own timeline leads to that of production, or the recovery says that it does not.
-            drill.target = _target(wish.to, measured).model_copy(update={"timeline": "latest"})
+            drill.target = target.model_copy(update={"timeline": str(archive.timeline)})
         file = source.file(measured.snapshot, measured.measures, before, _basis(measured))
         backup = backup.model_copy(update={"surroundings": source.around})
     drill.aligned = measured.aligned
@@ -128,9 +137,11 @@ def _archive(source: Expecting, method: Existing, wal: Path, backup: Backup) -> 
     name, here, size = given(row)
     timeline, number = int(name[:8], 16), parse_lsn(here) // size
 
-    def go_on() -> None:
+    def go_on(noted: str) -> None:
+        # Production may write faster than one segment after the other is fetched: to its newest one there is no end.
         nonlocal number
-        while method.fetch_wal(segment_name(timeline, number, size), wal / segment_name(timeline, number, size)):
+        last = parse_lsn(noted) // size + 1
+        while number <= last and method.fetch_wal(name := segment_name(timeline, number, size), wal / name):
             number += 1
 
     return Archive(wal, show_lsn(number * size), backup.stop_lsn, timeline, go_on)
@@ -143,6 +154,12 @@ def _repository(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Barma
 def repository_place(drill: Drill) -> Path:
     """What the tools of a repository want to write goes here, and not there."""
     return open_place(drill.folder / "repository")
+
+
+def _while_received(drill: Drill, receiver: Receiver, done: int, total: int | None, unit: str) -> None:
+    """Progress of the backup, which is worth nothing without the WAL of the meantime."""
+    receiver.must_run()
+    drill.progress.advance(done, total, unit)
 
 
 def wal_place(drill: Drill) -> Path:
@@ -161,17 +178,19 @@ def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: pla
     Raises:
         CheckError: no snapshot aligns, or the WAL does not come.
     """
+    reason = ""
     for _ in range(_ATTEMPTS):
         with exported_snapshot(source.leader) as snapshot:
+            if wish.aligned:  # of several the last one counts
+                drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
             found = _wait_for_target(drill, archive, snapshot, wish)
-            if isinstance(found, Misaligned):
+            if isinstance(found, Misaligned) and wish.aligned:
                 reason = found.reason
                 continue
-            if wish.aligned:
-                drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
+            archive.enough()  # production need not keep WAL while it is measured
             with source.sessions.cancelled_on_error():
                 measures = source.measure(snapshot, drill.progress.advance)
-            yield Measured(snapshot, measures, found if wish.aligned else None)
+            yield Measured(snapshot, measures, found if isinstance(found, Aligned) and wish.aligned else None)
             return
     raise CheckError(
         f"none of {_ATTEMPTS} snapshots has a place of its own in the WAL: {reason}",
@@ -182,7 +201,7 @@ def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: pla
 def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: plan.Pages) -> Aligned | Misaligned:
     until = time.monotonic() + wish.wal_patience.total_seconds()
     while True:
-        archive.go_on()
+        archive.go_on(snapshot.wal_lsn)
         found = find_target(
             given(drill.tools),
             archive.folder,
@@ -192,6 +211,7 @@ def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: p
             noted=snapshot.wal_lsn,
             log=drill.raw / "pg_waldump.log",
             stop=archive.stop,
+            place=archive.folder,
         )
         if not isinstance(found, NeedsMore):
             return found
@@ -203,13 +223,14 @@ def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: p
         time.sleep(_POLL)
 
 
-def _target(point: plan.Point | None, measured: Measured) -> RecoveryTarget:
+def _target(point: plan.Point | None, measured: Measured, segment: int) -> RecoveryTarget:
     if measured.aligned is not None:
         return RecoveryTarget(
             kind=TargetKind.LSN, value=measured.aligned.target, inclusive=measured.aligned.inclusive, timeline="current"
         )
     kind, value = given(point).chosen
-    reach = measured.snapshot.wal_lsn if kind == TargetKind.LATEST else ""
+    # On a server at rest the next record's place lies behind the header of a page that nobody has written yet.
+    reach = page_start(measured.snapshot.wal_lsn, segment) if kind == TargetKind.LATEST else ""
     return RecoveryTarget(kind=TargetKind(kind), value=value, reach=reach)
 
 
@@ -227,11 +248,13 @@ def bring_pages(drill: Drill, server: Server, backup: Backup, wish: plan.Pgbackr
     laid = method.lay_out(backup, place / "data", workspace_of(drill, drill.progress.advance))
     check_log(drill, laid.log)
     drill.restore_command = method.restore_command()
-    copied = recover_pages(drill, server, method.environment())
+    copied = recover_pages(drill, server, method.environment(), ())
     return copied.model_copy(update={"commands": laid.backup.commands})
 
 
-def recover_pages(drill: Drill, server: Server, environment: Mapping[str, str] | None = None) -> Copy:
+def recover_pages(
+    drill: Drill, server: Server, environment: Mapping[str, str] | None = None, told: Sequence[str] = (IN_PLACE,)
+) -> Copy:
     """Start the pages as a copy in quarantine, and have it replay the WAL up to its target."""
     limit = drill.plan.recovery.restore_timeout.total_seconds()
     adopted = adopt_cluster(
@@ -243,6 +266,7 @@ def recover_pages(drill: Drill, server: Server, environment: Mapping[str, str] |
         deadline=limit,
         database=server.database,
         environment=environment,
+        on_disk=bool(drill.plan.outages),
     )
     drill.cluster = adopted.cluster
     drill.say(events.Replayed(recovered=adopted.recovered))
@@ -262,7 +286,7 @@ def recover_pages(drill: Drill, server: Server, environment: Mapping[str, str] |
         made=True,
         commands=(),
         seconds=0,
-        deviations=(f"recovery stopped {adopted.recovered.reason}", "production's settings are not in force"),
+        deviations=(f"recovery stopped {adopted.recovered.reason}", "production's settings are not in force", *told),
     )
 
 

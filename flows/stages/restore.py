@@ -8,6 +8,7 @@ from drills import events, plan
 from drills.records import Backup, Copy, Server, Verdict
 from flows.runtime import Drill
 from flows.stages.logical import load_dump
+from flows.stages.managed import restore_at_aws
 from flows.stages.physical import bring_pages, recover_pages
 
 
@@ -35,3 +36,5 @@ def _bring_back(drill: Drill, server: Server, backup: Backup) -> Copy:
             return bring_pages(drill, server, backup, wish)
         case plan.BaseBackup():
             return recover_pages(drill, server)
+        case plan.Rds() | plan.Aurora() as wish:
+            return restore_at_aws(drill, server, backup, wish)

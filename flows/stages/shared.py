@@ -10,9 +10,10 @@ from pathlib import Path
 import psycopg
 
 from drills import events, guard, plan
+from drills.addresses import Address
 from drills.errors import GuardError
 from drills.fold import AFTER_RESTORE
-from drills.likeness import judge_likeness, look_at_likeness
+from drills.likeness import judge_collations, judge_likeness, look_at_likeness
 from drills.measures import Query
 from drills.places import open_place
 from drills.planned import AGE
@@ -25,12 +26,11 @@ from drills.records import (
     Verdict,
     utc_now,
 )
+from drills.recovery import apart
 from drills.recovery.base import ToolLog, Workspace
 from drills.recovery.dump import Dump
 from drills.recovery.given_dump import GivenDump, judge_age
-from drills.sessions import (
-    Limits,
-)
+from drills.sessions import Access, Limits, session
 from flows.runtime import Drill, given
 
 
@@ -56,6 +56,16 @@ def workspace_of(drill: Drill, progress: Callable[[int, int | None, str], None])
     return Workspace(place, drill.raw, given(drill.tools), drill.name, progress)
 
 
+def address_of_copy(drill: Drill) -> Address:
+    """Where the copy is, and what lets us in now; ask for every new connection."""
+    return drill.reach() if drill.reach is not None else given(drill.copy)
+
+
+def aws_log(folder: Path) -> Path:
+    """Where the answers of AWS are kept, in the folder of a drill."""
+    return folder / "raw" / "aws.jsonl"
+
+
 def staging_place(drill: Drill) -> Path:
     """Where the copy's server will run, reachable by the account that it runs as."""
     return open_place(drill.folder / "staging")
@@ -64,11 +74,18 @@ def staging_place(drill: Drill) -> Path:
 def refuse_production(drill: Drill, server: Server, there: Server, connection: psycopg.Connection) -> None:
     """Nothing is asked of a copy that is production after all.
 
-    A physical copy has the system identifier of its source. That it is ours is told by where its files are.
+    A physical copy has the system identifier of its source. That it is ours is told by where its files are; of one
+    that AWS runs, by when its server was started.
 
     Raises:
+        ConnectError: production cannot be asked which server it is.
         GuardError: it is.
     """
+    if isinstance(drill.plan.recovery, plan.Managed):
+        # It may have been restarted since the guard asked, or its address may lead to another of its servers.
+        for production in (given(drill.production), _production_now(drill)):
+            apart.refuse_production(production, connection)
+        return
     cluster = drill.cluster
     if cluster is None or not drill.plan.recovery.physical:
         guard.refuse_if_any([guard.judge_separation(server, there)])
@@ -80,6 +97,12 @@ def refuse_production(drill: Drill, server: Server, there: Server, connection: p
             f"the copy's address leads to another server: expected its files in {cluster.data}, got {found}",
             hint="who took its port? run the drill again",
         )
+
+
+def _production_now(drill: Drill) -> tuple[str, str]:
+    source = given(drill.source)
+    with session(source, name=drill.name, access=Access.READ_ONLY, limits=source_limits(drill)) as connection:
+        return apart.which_server(connection)
 
 
 def keep_queries(drill: Drill, queries: list[Query]) -> None:
@@ -121,8 +144,12 @@ def check_age(drill: Drill, backup: Backup, limit: timedelta | None) -> None:
 
 def check_likeness(drill: Drill, connection: psycopg.Connection) -> None:
     """Whether the copy's server is like production's, where the copy would be hurt if it were not."""
-    here = look_at_likeness(connection)
-    for finding in judge_likeness(given(drill.likeness), here, physical=drill.plan.recovery.physical):
+    here, source, wish = look_at_likeness(connection), given(drill.likeness), drill.plan.recovery
+    findings = {one.name: one for one in judge_likeness(source, here, physical=wish.physical)}
+    if isinstance(wish, plan.Managed):
+        # AWS moves pages between its machines as it likes, but indexes on text come as production's library sorted.
+        findings |= {one.name: one for one in judge_collations(source, here, physical=True)}
+    for finding in findings.values():
         check_finding(drill, finding, "likeness")
 
 

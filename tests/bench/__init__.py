@@ -1,4 +1,5 @@
-"""The benchmark: what the equality prover costs, against the bare scan and its peers, on one pair of databases.
+"""The benchmark: what proving that a copy is equal costs, and what bringing it back does.
 
-`make bench` runs it and writes docs/benchmarks.md.
+The equality prover is held against the bare scan and its peers, on one pair of databases; the recovery methods against
+the bare tools and pgcopydb. `make bench` runs both, and writes docs/benchmarks.md and docs/benchmarks-recovery.md.
 """

@@ -1,7 +1,7 @@
-"""Runs the benchmark and writes docs/benchmarks.md.
+"""Runs the benchmark and writes docs/benchmarks.md and docs/benchmarks-recovery.md.
 
-Guarantees that the document is written even when a part of it fails, saying so, and that everything that was made is
-removed at the end: on Ctrl-C too, and then nothing is written.
+Guarantees that a document is written even when a part of it fails, saying so, that the document of what was left out
+stays as it was, and that everything that was made is removed at the end: on Ctrl-C too, and then nothing is written.
 """
 
 from __future__ import annotations
@@ -14,22 +14,27 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from bench import stock
 from bench.course import Bench, say
 from bench.page import render
 from bench.pair import settings
 from bench.peers import PEERS
+from bench.restored import Restored
+from bench.restores import Restores
+from bench.restores_page import render as render_restores
 from bench.results import Findings, Machine
 from drills.records import utc_now
 from drills.tools import Tools, embedded_tools
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
+_DOCS = Path(__file__).parent.parent.parent / "docs"
+PAGE, RECOVERY_PAGE = _DOCS / "benchmarks.md", _DOCS / "benchmarks-recovery.md"
 _BYTES_FOR_A_ROW = 2500
 """Of disk: two databases, a dump and WAL."""
 _BYTES_BESIDES = 3 * 2**30
@@ -40,15 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _options(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    pages, failures = [], 0
     try:
-        with _workplace(chosen.rows) as folder:
-            findings = Bench(chosen, folder, _nothing_yet(chosen)).run()
+        with _workplace(max(chosen.rows, chosen.recovery_rows)) as folder:
+            if chosen.rows:
+                findings = Bench(chosen, folder, _nothing_yet(chosen)).run()
+                pages.append((chosen.output, render(findings, utc_now().date())))
+                failures += len(findings.failures)
+            if chosen.recovery_rows:
+                restored = Restores(chosen, folder, _nothing_restored(chosen)).run()
+                pages.append((chosen.recovery_output, render_restores(restored, utc_now().date())))
+                failures += len(restored.failures)
     except KeyboardInterrupt:
         say("interrupted; what was made is removed, and nothing was written")
         return 130
-    chosen.output.write_text(render(findings, utc_now().date()))
-    say(f"written: {chosen.output.name}")
-    return 1 if findings.failures else 0
+    for page, text in pages:
+        page.write_text(text)
+        say(f"written: {page.name}")
+    return 1 if failures else 0
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
@@ -74,11 +88,16 @@ def _workplace(rows: int) -> Iterator[Path]:
 
 
 def _nothing_yet(chosen: argparse.Namespace) -> Findings:
-    told = _machine(chosen), _command(chosen)
+    told = _machine(chosen, settings(chosen.rows)), _command(chosen)
     return Findings(chosen.rows, chosen.repetitions, *told, fault_rows=chosen.fault_rows, tables=chosen.tables)
 
 
-def _machine(chosen: argparse.Namespace) -> Machine:
+def _nothing_restored(chosen: argparse.Namespace) -> Restored:
+    machine = _machine(chosen, stock.settings(chosen.recovery_rows))
+    return Restored(chosen.recovery_rows, chosen.recovery_blocks, machine, _command(chosen))
+
+
+def _machine(chosen: argparse.Namespace, server: Mapping[str, str]) -> Machine:
     told = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*: (.*)$", told, re.MULTILINE)
     return Machine(
@@ -88,11 +107,12 @@ def _machine(chosen: argparse.Namespace) -> Machine:
         load=os.getloadavg()[0],
         python=platform.python_version(),
         postgresql=chosen.tools.version,
-        settings=settings(chosen.rows),
+        settings=server,
     )
 
 
-_DEFAULTS = {"rows": 5_000_000, "repetitions": 3, "tables": 10_000, "fault_rows": 10_000, "limit": 240.0}
+_DEFAULTS = {"rows": 5_000_000, "repetitions": 3, "tables": 10_000, "fault_rows": 10_000, "limit": 240.0,
+             "recovery_rows": 6_000_000, "recovery_blocks": 4}  # fmt: skip
 
 
 def _command(chosen: argparse.Namespace) -> str:
@@ -107,9 +127,14 @@ def _command(chosen: argparse.Namespace) -> str:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench BENCH='…'", description="see docs/benchmarks.md")
     add = parser.add_argument
-    add("--rows", type=int, default=_DEFAULTS["rows"], help="of the ledger (%(default)s)")
+    add("--rows", type=int, default=_DEFAULTS["rows"], help="of the ledger; 0 leaves out all of proving (%(default)s)")
     add("--repetitions", type=int, default=_DEFAULTS["repetitions"], help="blocks of ours (%(default)s)")
-    add("--peers", type=_peers, default=[*PEERS], help=f"of {','.join(PEERS)}, or none (all)")
+    add(
+        "--peers",
+        type=_peers,
+        default=[*PEERS],
+        help=f"of {','.join(PEERS)}, or none; without, no pgcopydb either (all)",
+    )
     add("--tables", type=int, default=_DEFAULTS["tables"], help="small ones; 0 leaves them out (%(default)s)")
     add(
         "--fault-rows",
@@ -118,8 +143,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="where faults are shown; 0 leaves them out (%(default)s)",
     )
     add("--limit", type=float, default=_DEFAULTS["limit"], help="seconds for one run of a peer (%(default)g)")
+    add("--recovery-rows", type=int, default=_DEFAULTS["recovery_rows"],
+        help="of the database that is copied; 0 leaves the recovery methods out (%(default)s)")  # fmt: skip
+    add("--recovery-blocks", type=int, default=_DEFAULTS["recovery_blocks"], help="of copying (%(default)s)")
     add("--tools", type=lambda path: Tools.at(Path(path)), default=embedded_tools(), help="PostgreSQL's programs")
-    add("--output", type=Path, default=PAGE, help="the document")
+    add("--output", type=Path, default=PAGE, help="the document of proving")
+    add("--recovery-output", type=Path, default=RECOVERY_PAGE, help="the document of recovery")
     return parser.parse_args(arguments)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from types import MappingProxyType
 
 from bench.goals import judge
-from bench.results import Findings, PeerResult, Run, Series
+from bench.results import Findings, Machine, PeerResult, Run, Series
 from bench.shown_faults import OURS
 
 _HEAD = """\
@@ -61,32 +62,32 @@ Ten rows each; everything is measured, and the copy is a clone of their database
 def render(findings: Findings, day: date) -> str:
     """The whole document."""
     parts = [
-        _HEAD.format(date=day.isoformat(), minutes=max(findings.minutes, 1), machine=_machine(findings),
+        _HEAD.format(date=day.isoformat(), minutes=max(findings.minutes, 1), machine=machine_table(findings.machine),
                      rows=findings.rows, heap=findings.heap, command=findings.command),
         "## Cost\n" + _HOW.format(repetitions=findings.repetitions),
-        _table(["", "Seconds", "Ratio to the bare scan", "Spread", "Process", "CPU s", "Peak MB"], _costs(findings)),
+        table(["", "Seconds", "Ratio to the bare scan", "Spread", "Process", "CPU s", "Peak MB"], _costs(findings)),
         "## Goals\n",
-        _table(["Goal", "Found", ""], _goals(findings)),
+        table(["Goal", "Found", ""], _goals(findings)),
         _BY_HAND,
-        _table(["", "Seconds", "Ratio to the bare scan", "Spread"], _by_hand(findings)),
+        table(["", "Seconds", "Ratio to the bare scan", "Spread"], _by_hand(findings)),
         "## The peers\n",
         *_peers(findings),
     ]  # fmt: skip
     if findings.faults:
         parts += [
             _FAULTS.format(rows=findings.fault_rows),
-            _table(["Fault", *_contenders(findings)], _faults(findings)),
+            table(["Fault", *_contenders(findings)], _faults(findings)),
         ]
     if findings.many:
         many = [_many(series) for series in findings.many.values()]
-        parts += [_MANY.format(tables=findings.tables), _table(["", "Seconds", "Process", "CPU s", "Peak MB"], many)]
+        parts += [_MANY.format(tables=findings.tables), table(["", "Seconds", "Process", "CPU s", "Peak MB"], many)]
     if findings.failures:
-        parts += ["## What could not be done\n", _table(["Part", "Reason"], findings.failures)]
+        parts += ["## What could not be done\n", table(["Part", "Reason"], findings.failures)]
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def _machine(findings: Findings) -> str:
-    machine = findings.machine
+def machine_table(machine: Machine, besides: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Where it ran, and with what."""
     settings = ", ".join(f"`{name} = {value}`" for name, value in machine.settings.items())
     told = {
         "processor": f"{machine.processor}, {machine.cores} cores",
@@ -94,6 +95,7 @@ def _machine(findings: Findings) -> str:
         "load before the start": f"{machine.load:.2f}",
         "PostgreSQL": f"{machine.postgresql}, with {settings}",
         "Python": machine.python,
+        **besides,
     }
     return "\n".join(f"| {name} | {value} |" for name, value in told.items())
 
@@ -166,6 +168,7 @@ def _many(series: Series) -> Sequence[str]:
     return [series.name, *figures, f"{series.runs[0].peak:.0f}"]
 
 
-def _table(head: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:
+    """In Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"

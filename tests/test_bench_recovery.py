@@ -1,0 +1,143 @@
+"""The benchmark of recovery: from end to end, with a wrong copy refused, and with nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from bench.children import ChildError
+from bench.copying import BARE, DATABASE, OURS, PEER, VERIFIED, Copying, content, family_io
+from bench.pair import run
+from bench.restored import Copied, Restored, judge
+from bench.restores import Source, copy_once
+from bench.restores_page import render
+from bench.results import Machine
+from bench.stock import TABLES, stocked
+
+from drills.clusters import processes_using
+from drills.tools import embedded_tools, newest_system_tools
+
+MACHINE = Machine("some processor", 2, 8, 0.1, "3.11", "18.6", {"shared_buffers": "1GB"})
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that the servers' account can get to."""
+    folder = Path(tempfile.mkdtemp(prefix="drillbook-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def start(place: Path, rows: int) -> subprocess.Popen[str]:
+    """The part of recovery alone, without pgcopydb, with its temporary files in this place."""
+    told = f"--rows 0 --recovery-rows {rows} --recovery-blocks 1 --peers none --output {place / 'proving.md'}"
+    temporary = place / "tmp"
+    temporary.mkdir(mode=0o755)
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *told.split(), "--recovery-output", str(place / "page.md")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(place: Path) -> None:
+    (place / "proving.md").write_text("of an earlier run")
+    said, _ = start(place, 2000).communicate()
+    page = (place / "page.md").read_text()
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in page.splitlines() if " | " in line}
+    lanes = [("dump", BARE), ("dump", OURS), ("basebackup", BARE), ("basebackup", VERIFIED), ("basebackup", OURS)]
+    if shutil.which("pgbackrest") and newest_system_tools():
+        lanes += [("pgbackrest", BARE), ("pgbackrest", OURS)]
+        assert "could not be done" not in page
+    else:
+        assert "| pgbackrest | " in page
+    for method, contender in lanes:
+        figures = rows[f"{method}: {contender}"]
+        assert all(re.fullmatch(r"\d+\.\d\d", figure) for figure in figures[:3]), said + page
+        assert float(figures[6]) > 0, "nothing was written"
+    assert "--rows 0 --recovery-rows 2000" in page
+    assert str(place) not in page
+    assert "PGPASSWORD" not in page
+    assert (place / "proving.md").read_text() == "of an earlier run"
+    assert list((place / "tmp").iterdir()) == []
+
+
+def test_interrupted_it_removes_what_it_made_and_writes_nothing(place: Path) -> None:
+    process = start(place, 2000)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "dump, bare tools" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate()
+    assert process.returncode == 130, said
+    assert list((place / "tmp").iterdir()) == []
+    assert not (place / "page.md").exists()
+    assert processes_using(place) == []
+
+
+def test_a_copy_that_is_not_the_source_has_no_time(place: Path) -> None:
+    tools = embedded_tools()
+    with stocked(place / "source", tools, 400, {}) as cluster:
+        address = cluster.address(DATABASE)
+        source = Source(cluster, tools, content(address))
+        assert source.expected.keys() == {*TABLES}
+        assert source.expected["ledger_1"][0] == "100"
+        run(address, "UPDATE ledger_2 SET amount = amount + 0.01 WHERE id = 150")
+        (place / "run").mkdir(mode=0o755)
+        with pytest.raises(ChildError, match="a wrong copy"):
+            copy_once(source, "dump", OURS, 1, place / "run", {})
+        shutil.rmtree(place / "run")
+        (place / "run").mkdir(mode=0o755)
+        found = copy_once(replace(source, expected=content(address)), "dump", OURS, 1, place / "run", {})
+    assert found.seconds > 0
+
+
+def test_what_ended_children_wrote_is_counted(tmp_path: Path) -> None:
+    before = family_io(os.getpid())
+    subprocess.run([sys.executable, "-c", "open('x', 'wb').write(b'x' * 5_000_000)"], cwd=tmp_path, check=True)
+    after = family_io(os.getpid())
+    assert after[1] - before[1] >= 5_000_000
+
+
+def copied(block: int, seconds: float) -> Copied:
+    """That took so long."""
+    return Copied(block, Copying(backup=seconds / 2, restore=seconds / 2), 0, 0)
+
+
+def test_goals_are_met_missed_or_not_known_block_by_block() -> None:
+    found = Restored(1000, 2, MACHINE, "make bench")
+    assert {goal.met for goal in judge(found)} == {None}
+    found.lane("dump", BARE).runs = [copied(1, 10), copied(2, 20)]
+    found.lane("dump", OURS).runs = [copied(1, 10.4), copied(2, 20.8)]
+    found.lane("dump", PEER).runs = [copied(1, 10), copied(2, 20)]
+    found.lane("basebackup", BARE).runs = [copied(1, 10)]
+    found.lane("basebackup", OURS).runs = [copied(2, 5)]
+    met = {goal.said: goal.met for goal in judge(found)}
+    assert met["dump: at most 1.05 of the bare tools"] is True
+    assert met["dump: not slower than pgcopydb"] is False
+    assert met["basebackup: at most 1.05 of the bare tools"] is None  # never in one block
+    assert met["pgbackrest: at most 1.05 of the bare tools"] is None
+
+
+def test_the_page_says_what_was_not_done_and_why() -> None:
+    found = Restored(1000, 2, MACHINE, "make bench")
+    found.lane("dump", OURS).failed = "a wrong copy: expected this, got that"
+    found.failures = [("pgbackrest", "pgbackrest is not installed")]
+    page = render(found, date(2026, 11, 22))
+    assert "| dump: ours | not measured: a wrong copy: expected this, got that |" in page
+    assert "| pgbackrest | pgbackrest is not installed |" in page
+    assert "| met |" not in page
