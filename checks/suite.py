@@ -137,7 +137,8 @@ class _Round:
         for where, side in (("at the source", self.expected.measures), ("in the copy", self.actual)):
             if side.structure_error:
                 raise CheckError(f"not read {where}: {side.structure_error}")
-        return compare_structure(self.expected.measures, self.actual, owners=self.subject.owners)
+        subject = self.subject
+        return compare_structure(self.expected.measures, self.actual, owners=subject.owners, held=subject.physical)
 
     def _measured(self, name: str, asked: str, ask: Callable[[], Answer]) -> Question:
         """A comparison of what was measured, with the statements that measured it."""

@@ -533,6 +533,17 @@ def test_a_subscription_that_was_never_dumped_is_unknown(expected: Measures) -> 
         assert found.verdict is verdict
 
 
+def test_a_subscription_that_came_with_the_pages_is_right_where_nothing_replicates(
+    expected: Measures,
+) -> None:
+    told = {"publications": ["p"], "slot": "s", "read by a superuser": True}
+    both = given(TABLE, item("subscription", "feed", **told, active=True), pair=expected)
+    assert compare_structure(both, both, owners=True, held=True).verdict is Verdict.PASS
+    assert compare_structure(both, both, owners=True).verdict is Verdict.FAIL
+    before = given(TABLE, item("subscription", "feed", **told, active=False), pair=expected)
+    assert compare_structure(before, both, owners=True, held=True).verdict is Verdict.FAIL
+
+
 @pytest.mark.parametrize(
     ("stored", "parsed_again"),
     [
