@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(shell sha256sum < constraints.txt | cut -c1-16)
 
-.PHONY: help env demo test bench check format docs lock clean
+.PHONY: help env demo test thorough bench check format docs lock clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -32,8 +32,11 @@ endif
 demo: env  ## rehearse the loss of a live database and leave a report
 	@$(BIN)/drillbook demo
 
-test: env  ## the whole suite
+test: env  ## the suite, as CI runs it
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+
+thorough: env  ## the suite, and what takes long besides
+	DRILLBOOK_THOROUGH=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 bench: env  ## what proving and recovery cost, against bare tools and peers; writes docs/benchmarks*.md (BENCH=--help)
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)

@@ -110,6 +110,9 @@ class BackedUp(Model):
 
     event: Literal["backed up"] = "backed up"
     backup: Backup
+    reaches: Instant | None = None
+    """As of when the copy will be, where its recovery goes on behind the backup to a point of the plan's; None where
+    nobody knows, and where it goes to the snapshot of the drill."""
 
 
 class LossDeclared(Model):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from drills import events
 from drills.commits import Alignment
@@ -66,6 +67,7 @@ class _Folding:
     snapshot: Snapshot | None = None
     expectations: FileRef | None = None
     backup: Backup | None = None
+    reaches: datetime | None = None
     recovered: Recovered | None = None
     quarantine: Quarantine | None = None
     alignment: Alignment | None = None
@@ -101,8 +103,8 @@ class _Folding:
                 self._mark("snapshot taken", entry)
             case events.Expected(file=file):
                 self.expectations = file
-            case events.BackedUp(backup=backup):
-                self.backup = backup
+            case events.BackedUp(backup=backup, reaches=reaches):
+                self.backup, self.reaches = backup, reaches
             case events.LossDeclared():
                 self._mark("loss declared", entry)
             case events.Accepting():
@@ -291,7 +293,7 @@ def _objectives(plan: dict[str, object], folding: _Folding, clocks: tuple[Clock,
         )
     if targets.get("rpo") is not None:
         meaning = "age of what the backup holds at the declared loss: what was written since would be gone"
-        yield _objective("RPO", targets["rpo"], _age(folding), meaning)
+        yield _objective("RPO", targets["rpo"], _age(plan, folding), meaning)
     measured = {outage.name: outage for outage in folding.outages}
     for planned in planned_outages(plan):
         outage = measured.get(planned["name"])
@@ -319,20 +321,21 @@ def _objectives(plan: dict[str, object], folding: _Folding, clocks: tuple[Clock,
         yield objective.model_copy(update={"verdict": Verdict.FAIL}) if failed else objective
 
 
-def _age(folding: _Folding) -> float | None:
+def _age(plan: dict[str, object], folding: _Folding) -> float | None:
     """Seconds from the snapshot that the copy stands at to the declared loss; else from when the backup was taken.
 
-    Only a copy that stands at the drill's own snapshot has one in the journal. The age of another is by the clock of
-    whoever took it.
+    Only a copy that stands at the drill's own snapshot has one in the journal. One that was recovered to a point of the
+    plan's is as of then, if that is known. The age of another is by the clock of whoever took it.
     """
     taken, declared = folding.marks.get("snapshot taken"), folding.marks.get("loss declared")
     if declared is None:
         return None
     if taken is not None:
         return round(declared.elapsed - taken.elapsed, 6)
-    if folding.backup is None or folding.backup.taken is None:
-        return None
-    return round((declared.at - folding.backup.taken).total_seconds(), 6)
+    recovery = plan.get("recovery")
+    pointed = isinstance(recovery, dict) and bool(recovery.get("to"))
+    since = folding.reaches if pointed else folding.backup.taken if folding.backup else None
+    return None if since is None else round((declared.at - since).total_seconds(), 6)
 
 
 def _objective(name: str, target: object, measured: float | None, meaning: str) -> Objective:

@@ -1,6 +1,6 @@
 """Whether staging is like production where a copy would be hurt if it were not: extensions, collations, pages.
 
-Owns what is asked of both servers, in SELECTs only, and of a folder of programs. Guarantees one finding for each thing
+Owns what is asked of both servers, in SELECTs only. Guarantees one finding for each thing
 looked at, and that what could not be found out is UNKNOWN. A physical copy keeps production's indexes: with a collation
 library of another version their order may be wrong, and queries miss rows without an error.
 """
@@ -8,12 +8,10 @@ library of another version their order may be wrong, and queries miss rows witho
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import psycopg
 
 from drills.records import Finding, Model, Verdict
-from drills.tools import Tools
 
 _FACTS = """
 SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000, version(),
@@ -25,13 +23,19 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
 """
 _EXTENSIONS = "SELECT extname::text, extversion FROM pg_extension ORDER BY 1"
 _DEFAULT = """
-SELECT '', d.datcollate::text, d.datcollversion, pg_database_collation_actual_version(d.oid)
+SELECT '', d.datcollate::text, coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', ''),
+       coalesce(to_jsonb(d) ->> 'daticurules', ''), to_jsonb(d) ->> 'datcollversion', {actual}
   FROM pg_database d WHERE d.datname = current_database()
 """
+"""By way of JSON, which has NULL for a column that this version lacks: daticulocale became datlocale in 17."""
+_ACTUAL = "pg_database_collation_actual_version(d.oid)"
 _DEFAULT_SINCE = 150000
+"""The version that keeps that of the database's own collation."""
 _COLLATIONS = """
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.collname), coalesce(c.collcollate::text, ''), c.collversion,
-       pg_collation_actual_version(c.oid)
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.collname), coalesce(c.collcollate::text, ''),
+       c.collprovider::text, coalesce(to_jsonb(c) ->> 'colllocale', to_jsonb(c) ->> 'colliculocale', ''),
+       coalesce(to_jsonb(c) ->> 'collicurules', ''), c.collversion, pg_collation_actual_version(c.oid)
   FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
  WHERE c.collprovider <> 'd'
    AND c.oid IN (SELECT attcollation FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid
@@ -43,8 +47,9 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.collname), coalesce(c.coll
  ORDER BY 1
 """
 _MACHINE = re.compile(r" on ([^-\s,]+)")
-_SCRIPT = re.compile(r"(?P<name>.+?)--(?P<first>.+?)(?:--(?P<then>.+?))?\.sql")
-_LIBRARY = re.compile(r"^\s*module_pathname\s*=\s*'\$libdir/([^']+)'", re.MULTILINE)
+_PROVIDERS = {"b": "builtin", "i": "ICU"}
+_UNVERSIONED = {"C", "POSIX"}
+"""Locales by bytes, which no library has to do with."""
 
 
 class Collation(Model):
@@ -53,10 +58,26 @@ class Collation(Model):
     name: str
     """Empty for the database's own."""
     locale: str
+    """LC_COLLATE of the C library; before PostgreSQL 15 also a locale of ICU."""
     recorded: str | None
     """What it was when the indexes were built, as the catalogue says; None where the provider has no versions."""
     actual: str | None
     """What the server's library gives now."""
+    provider: str = "c"
+    """As the catalogue writes it: b for builtin, c for libc, i for ICU."""
+    special: str = ""
+    """The locale of a provider that is not libc."""
+    rules: str = ""
+    """Of ICU, where it was told to sort otherwise."""
+    kept: bool = True
+    """Whether the catalogue keeps its version; before PostgreSQL 15 not of the database's own."""
+
+    @property
+    def order(self) -> str:
+        """All that says how text is sorted, but the version of the library."""
+        parts = [self.locale] if self.provider == "c" else [_PROVIDERS.get(self.provider, self.provider), self.special]
+        parts += [] if self.provider == "c" or not self.locale else [f"with LC_COLLATE {self.locale}"]
+        return " ".join(part for part in [*parts, self.rules and f"with rules {self.rules}"] if part)
 
 
 class Likeness(Model):
@@ -74,8 +95,8 @@ class Likeness(Model):
     """The other figures of pg_control_init()."""
     extensions: dict[str, str]
     """Name to the version that is installed."""
-    collations: tuple[Collation, ...] | None
-    """None before PostgreSQL 15, which does not keep the database's own."""
+    collations: tuple[Collation, ...]
+    """The database's own first."""
 
 
 def look_at_likeness(connection: psycopg.Connection) -> Likeness:
@@ -83,13 +104,6 @@ def look_at_likeness(connection: psycopg.Connection) -> Likeness:
     row = connection.execute(_FACTS).fetchone()
     assert row is not None  # noqa: S101 - one database, one row
     version, major, whole, encoding, checksums, block, segment, datetimes, layout = row
-    collations = None
-    if connection.info.server_version >= _DEFAULT_SINCE:
-        rows = [*connection.execute(_DEFAULT).fetchall(), *connection.execute(_COLLATIONS).fetchall()]
-        collations = tuple(
-            Collation(name=name, locale=locale, recorded=recorded, actual=actual)
-            for name, locale, recorded, actual in rows
-        )
     machine = _MACHINE.search(whole)
     return Likeness(
         version=version,
@@ -102,24 +116,27 @@ def look_at_likeness(connection: psycopg.Connection) -> Likeness:
         integer_datetimes=datetimes,
         layout=layout,
         extensions=dict(connection.execute(_EXTENSIONS).fetchall()),
-        collations=collations,
+        collations=_look_at_collations(connection),
     )
 
 
-def extensions_of(tools: Tools) -> dict[str, frozenset[str]] | None:
-    """The extensions that a server of these programs has, each with the versions that can be installed.
-
-    None where its share folder is not found. An extension whose library is missing has none.
-    """
-    folder = _share(tools)
-    if folder is None:
-        return None
-    found = {}
-    for control in sorted(folder.glob("*.control")):
-        library = _LIBRARY.search(control.read_text("utf-8", "replace"))
-        whole = library is None or _has_library(tools, library[1])
-        found[control.stem] = _versions(folder, control.stem) if whole else frozenset()
-    return found
+def _look_at_collations(connection: psycopg.Connection) -> tuple[Collation, ...]:
+    kept = connection.info.server_version >= _DEFAULT_SINCE
+    default = _DEFAULT.format(actual=_ACTUAL if kept else "NULL::text")
+    rows = [*connection.execute(default.encode()).fetchall(), *connection.execute(_COLLATIONS).fetchall()]
+    return tuple(
+        Collation(
+            name=name,
+            locale=locale,
+            recorded=recorded,
+            actual=actual,
+            provider=provider,
+            special=special,
+            rules=rules,
+            kept=kept or bool(name),
+        )
+        for name, locale, provider, special, rules, recorded, actual in rows
+    )
 
 
 def extensions_on(connection: psycopg.Connection) -> dict[str, frozenset[str]]:
@@ -205,11 +222,6 @@ def _judge_versions(source: Likeness, copy: Likeness) -> list[Finding]:
 
 def judge_collations(source: Likeness, copy: Likeness, *, physical: bool) -> list[Finding]:
     """Whether text sorts in the copy as it did where the indexes were built; one finding for each collation in use."""
-    if source.collations is None or copy.collations is None:
-        found = f"PostgreSQL {source.major} does not keep the version of a database's collation"
-        return [
-            Finding(name="collations of the copy", verdict=Verdict.UNKNOWN, found=found, hint="compare with amcheck")
-        ]
     here = {collation.name: collation for collation in copy.collations}
     return [_judge_collation(there, here.get(there.name), physical=physical) for there in source.collations]
 
@@ -219,42 +231,20 @@ def _judge_collation(there: Collation, here: Collation | None, *, physical: bool
     if here is None:
         hint = "make it in staging, or install the locale there"
         return Finding(name=name, verdict=Verdict.FAIL, found="the copy does not have it", hint=hint)
-    if here.locale != there.locale:
-        found = f"source {there.locale}, copy {here.locale}"
+    if here.order != there.order:
+        found = f"source {there.order}, copy {here.order}"
         return Finding(name=name, verdict=Verdict.FAIL, found=found, hint="make the database in the source's locale")
+    if physical and not there.kept and there.locale not in _UNVERSIONED:
+        found = f"{there.order}: this version of PostgreSQL does not keep with which library its indexes were built"
+        return Finding(name=name, verdict=Verdict.UNKNOWN, found=found, hint="have `checks.amcheck` look through them")
     built = there.recorded if physical else there.actual
     if built == here.actual:
         return Finding(
-            name=name, verdict=Verdict.PASS, found=f"{here.locale} {here.actual or 'without versions'}".strip()
+            name=name, verdict=Verdict.PASS, found=f"{here.order} {here.actual or 'without versions'}".strip()
         )
-    found = f"{here.locale}: source {built or 'unknown'}, the copy's library {here.actual or 'unknown'}"
+    found = f"{here.order}: source {built or 'unknown'}, the copy's library {here.actual or 'unknown'}"
     if not physical:
         note = "; the copy's indexes were built with its own library"
         return Finding(name=name, verdict=Verdict.PASS, found=found + note)
     hint = "text may sort otherwise: REINDEX the copy before it is used, or restore where the library is the source's"
     return Finding(name=name, verdict=Verdict.FAIL, found=found, hint=hint)
-
-
-def _share(tools: Tools) -> Path | None:
-    """Where extensions are: beside the programs, or where Debian puts them."""
-    home = tools.folder.parent
-    places = [home / "share/extension", home / "share/postgresql/extension"]
-    places.append(Path(f"/usr/share/postgresql/{tools.major}/extension"))
-    if home.parts[:2] != ("/", "usr"):
-        places.pop()
-    return next((place for place in places if place.is_dir()), None)
-
-
-def _has_library(tools: Tools, name: str) -> bool:
-    home = tools.folder.parent
-    return any((home / below / f"{name}.so").exists() for below in ("lib", "lib/postgresql", "lib64"))
-
-
-def _versions(folder: Path, name: str) -> frozenset[str]:
-    """Those that some script installs, and those that updates lead to from there."""
-    scripts = [match for path in folder.glob(f"{name}--*.sql") if (match := _SCRIPT.fullmatch(path.name))]
-    reached = {match["first"] for match in scripts if match["then"] is None}
-    steps = {(match["first"], match["then"]) for match in scripts if match["then"] is not None}
-    while more := {then for first, then in steps if first in reached} - reached:
-        reached |= more
-    return frozenset(reached)

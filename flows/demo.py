@@ -6,6 +6,7 @@ the drill lasts. Guarantees that server and load are gone afterwards, as a kille
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -70,7 +71,8 @@ class Bank:
         if self.method == DUMP:
             return PLAN
         path = self.cluster.folder / f"{PLAN.stem}-{self.method}.yaml"
-        told = METHODS[self.method].format(stanza=STANZA, repository=Repository(self.cluster).folder)
+        # A text of JSON is one of YAML too, whatever the folder is called.
+        told = METHODS[self.method].format(stanza=STANZA, repository=json.dumps(str(Repository(self.cluster).folder)))
         path.write_text(_RECOVERY.sub(lambda _: told, PLAN.read_text()))
         return path
 

@@ -2,4 +2,12 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["fix_home", "fix_postgres", "fix_prefect", "fix_archiving", "fix_aws", "fix_repository"]
+pytest_plugins = [
+    "fix_home",
+    "fix_postgres",
+    "fix_prefect",
+    "fix_archiving",
+    "fix_aws",
+    "fix_repository",
+    "fix_thorough",
+]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from fix_debian import DEBIAN
 from fix_postgres import QUICK, run_sql
 
 from drills.clusters import Cluster, make_cluster
@@ -28,7 +29,6 @@ from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.targets import RecoveryTarget, TargetKind
 from drills.tools import Tools
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
 ROWS = 2000
 _PATIENCE = 60.0
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
+from fix_debian import DEBIAN, DEBIAN_MAJOR
 from fix_postgres import QUICK, run_sql
 
 from checks.asking import Log, OpenSession
@@ -23,7 +24,7 @@ from drills.processes import run_tool
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.tools import EMBEDDED, Tools
 
-BINARIES = {18: EMBEDDED / "bin", 15: Path("/usr/lib/postgresql/15/bin")}
+BINARIES = {DEBIAN_MAJOR: DEBIAN, 18: EMBEDDED / "bin"}
 SOURCE, COPY, GIVEN = "rich_source", "rich", "given"
 
 ROLES = """

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fix_debian import DEBIAN
 from fix_repository import (
-    DEBIAN,
     Production,
     counts_of,
     debian_tools,
@@ -110,7 +110,7 @@ def kept() -> Iterator[Kept]:
         barman(it, "archive-wal", "shop")
         it.add_rows("elsewhere")
         first, newest = sorted(path.name for path in (it.repository / "shop" / "base").iterdir())
-        yield Kept(it, tools, first, newest, between, it.position(), it.counts())
+        yield Kept(it, tools, first, newest, between, it.archived(), it.counts())
 
 
 def test_the_newest_backup_is_brought_back_with_every_row_and_barman_s_home_stays_as_it_was(
@@ -173,14 +173,58 @@ def test_a_home_of_another_system_is_refused_also_where_barman_did_not_note_it(k
         other.lay_out(other.pick(), desk / "copy" / "data", workspace(desk, kept.tools))
 
 
-@pytest.mark.parametrize("status", ["STARTED", "FAILED", "WAITING_FOR_WALS"])
-def test_a_backup_that_is_not_complete_is_not_picked_and_cannot_be_named(kept: Kept, desk: Path, status: str) -> None:
+def note(damaged: Path, label: str, changes: dict[str, str]) -> None:
+    """Have Barman's note of a backup say something else."""
+    info = damaged / "shop" / "base" / label / "backup.info"
+    lines = (line.split("=", 1) for line in info.read_text().splitlines())
+    info.write_text("".join(f"{name}={value}\n" for name, value in (dict(lines) | changes).items()))
+
+
+@pytest.mark.parametrize("status", ["STARTED", "WAITING_FOR_WALS"])
+def test_a_backup_that_is_being_taken_is_passed_over_which_is_told_and_cannot_be_named(
+    kept: Kept, desk: Path, status: str
+) -> None:
     damaged = kept.copy(desk)
-    info = damaged / "shop" / "base" / kept.newest / "backup.info"
-    info.write_text(info.read_text().replace("status=DONE", f"status={status}"))
-    assert kept.method(desk, damaged).pick().label == kept.first
-    with pytest.raises(ToolError, match=f"the backup {kept.newest} in .* is not sound"):
+    note(damaged, kept.newest, {"status": status})
+    picked = kept.method(desk, damaged).pick()
+    assert (picked.label, picked.details) == (kept.first, {"passed over, not complete": kept.newest})
+    with pytest.raises(ToolError, match=f"the backup {kept.newest} in .* is not sound: it is not complete"):
         kept.method(desk, damaged, backup=kept.newest).pick()
+    assert kept.method(desk, damaged, backup=kept.first).pick().details == {}
+
+
+@pytest.mark.parametrize("changes", [{}, {"end_time": "None"}, {"end_time": "None", "begin_time": "None"}])
+def test_a_newest_backup_that_failed_is_not_passed_over_for_an_older_one(
+    kept: Kept, desk: Path, changes: dict[str, str]
+) -> None:
+    damaged = kept.copy(desk)
+    note(damaged, kept.newest, {"status": "FAILED", "error": "the disk is full"} | changes)
+    with pytest.raises(ToolError, match=f"{kept.newest} in .* is not sound: its status is FAILED: the disk is full"):
+        kept.method(desk, damaged).pick()
+    assert kept.method(desk, damaged, backup=kept.first).pick().label == kept.first
+
+
+@pytest.mark.parametrize("name", ["..", "-rf $HOME 'x'"])
+def test_a_tablespace_lies_in_the_copy_whatever_it_is_called(kept: Kept, desk: Path, name: str) -> None:
+    damaged, outside = kept.copy(desk), own(desk / "outside")
+    (oid,) = kept.source.sql("SELECT oid::text FROM pg_tablespace WHERE spcname = 'space'")[0]
+    note(damaged, kept.newest, {"tablespaces": repr([(name, int(str(oid)), str(outside / "own"))])})
+    method = kept.method(desk, damaged)
+    method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, kept.tools))
+    laid = desk / "copy" / "tablespaces" / str(oid)
+    assert (desk / "copy" / "data" / "pg_tblspc" / str(oid)).resolve() == laid
+    assert any(laid.iterdir())
+    assert list(outside.iterdir()) == []
+    assert sorted(path.name for path in (desk / "copy").iterdir()) == ["data", "tablespaces"]
+
+
+@pytest.mark.parametrize("name", ["a:b", "/nowhere/space", "x/../../space"])
+def test_a_tablespace_that_barman_would_lay_out_elsewhere_is_refused(kept: Kept, desk: Path, name: str) -> None:
+    damaged = kept.copy(desk)
+    note(damaged, kept.newest, {"tablespaces": repr([(name, 16384, "/nowhere")])})
+    method = kept.method(desk, damaged)
+    with pytest.raises(ToolError, match=f"the tablespace '{name}': expected a name without : and /"):
+        method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, kept.tools))
 
 
 @pytest.mark.parametrize("where", ["data", "tablespace"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,37 @@ def test_a_journal_that_does_not_open_a_drill_is_refused(tmp_path: Path) -> None
     entries = entries_of(passed(), tmp_path)[1:]
     with pytest.raises(JournalError, match="expected the opening"):
         fold(Reading(entries, "0" * 64, len(entries)))
+
+
+@pytest.mark.parametrize(
+    ("to", "reaches", "age"),
+    [
+        ({"latest": True}, timedelta(seconds=5), 2.31),
+        ({"time": "2026-11-21T22:09:00Z"}, timedelta(hours=-1), 3607.31),
+        ({"lsn": "0/5000060"}, None, None),
+        (None, None, 7207.31),
+    ],
+)
+def test_what_a_recovery_loses_counts_from_where_it_goes_and_not_from_its_backup(
+    tmp_path: Path, to: dict[str, object] | None, reaches: timedelta | None, age: float | None
+) -> None:
+    """The backup is two hours old, and the WAL behind it younger."""
+    entries = entries_of(passed(), tmp_path)
+    begun = entries[0].at
+
+    def physical(body: Event) -> Event | None:
+        if isinstance(body, events.SnapshotTaken):
+            return None
+        if isinstance(body, events.Opened):
+            return body.model_copy(update={"plan": {**body.plan, "recovery": {"method": "barman", "to": to}}})
+        if isinstance(body, events.BackedUp):
+            backup = body.backup.model_copy(update={"taken": begun - timedelta(hours=2)})
+            return events.BackedUp(backup=backup, reaches=None if reaches is None else begun + reaches)
+        return body
+
+    (rpo,) = (one for one in refold(entries, physical).objectives if one.name == "RPO")
+    assert rpo.measured_seconds == age
+    assert (rpo.verdict is Verdict.UNKNOWN) == (age is None)
 
 
 def test_outstanding_is_what_was_intended_and_not_destroyed_newest_first(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ FORMS = {
     "custom": ["--format=custom"],
     "directory": ["--format=directory"],
     "tar": ["--format=tar"],
-    "plain": ["--format=plain"],
-    "plain.gz": ["--format=plain"],
+    "plain": ["--format=plain", "--verbose"],
+    "plain.gz": ["--format=plain", "--verbose"],
 }
 OPEN_PERIOD = """
 INSERT INTO invoice SELECT 1000 + n, 1, 'EUR', now(), 5 FROM generate_series(1, 50) n;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from drills.recovery.base import Restore, Taken, Workspace
 from drills.recovery.dump import digest_folder
 from drills.recovery.given_dump import GivenDump, judge_age
 from drills.recovery.plain_sql import PlainSql
+from drills.recovery.plain_statements import look_at
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import look_at_surroundings, prepare_cluster
 from drills.tools import Tools, embedded_tools
@@ -230,6 +232,11 @@ HARM = {
     "a copy of a file": b"COPY customer TO '/tmp/x';\n",
     "a variable": b"\\set x `id`\n",
     "one behind a string": b"SELECT E'\\'' \\! id\n",
+    "a copy of a query": b"COPY(SELECT 1) TO PROGRAM 'id';\n",
+    "a copy with a comment in it": b"COPY/**/customer FROM PROGRAM 'id';\n",
+    "a copy of a quoted name": b"COPY\"customer\"FROM PROGRAM 'id';\n",
+    "a copy behind a carriage return": b"-- x\rCOPY customer FROM PROGRAM 'id';\n",
+    "a copy that seems to read its rows": b"COPY x FROM PROGRAM 'id' WHERE a IS DISTINCT FROM stdin;\n",
     "a copy behind a comment": b"/* x */ COPY customer FROM PROGRAM 'id';\n",
     "one that ends the restriction": b"\\unrestrict abc\n",
 }
@@ -357,7 +364,9 @@ def test_the_age_is_told_and_too_old_is_a_fail(bench: Bench) -> None:
     now = datetime.now(UTC)
     assert "time of the file" in backup.details["taken"]
     assert judge_age(backup, 26 * 3600, now).verdict is Verdict.FAIL
-    assert judge_age(backup, 40 * 3600, now).verdict is Verdict.PASS
+    found = judge_age(backup, 40 * 3600, now)
+    assert (found.verdict, "--verbose" in found.hint) == (Verdict.UNKNOWN, True)
+    assert judge_age(backup, None, now).verdict is Verdict.PASS
     assert judge_age(backup.model_copy(update={"taken": None}), 40 * 3600, now).verdict is Verdict.UNKNOWN
 
 
@@ -443,3 +452,172 @@ def test_a_plan_says_what_can_be_meant() -> None:
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"path|newest|sha256|time zone|unknown"):
             Wish.model_validate({**sound, **wrong})
+
+
+ZERO = {"copies": ["--compress=0"], "inserts": ["--compress=0", "--inserts"]}
+
+
+@pytest.mark.parametrize("how", ZERO)
+def test_a_file_of_a_directory_that_is_cut_or_empty_is_a_fail(bench: Bench, how: str) -> None:
+    folder = dump(bench.source, bench.folder / "folder", ["--format=directory", *ZERO[how]])
+    assert bench.pick(folder)[1].log.verdict is Verdict.PASS
+    rows = max((path for path in folder.glob("*.dat") if path.name != "toc.dat"), key=lambda path: path.stat().st_size)
+    whole = rows.read_bytes()
+    for data in (b"", whole[: whole.index(b"\n", len(whole) // 2) + 1], whole[:-1]):
+        rows.write_bytes(data)
+        _, taken, _ = bench.pick(folder)
+        assert taken.log.verdict is Verdict.FAIL
+        assert rows.name in taken.log.reason
+
+
+def test_a_zipped_file_of_a_directory_that_is_cut_or_empty_is_a_fail(bench: Bench) -> None:
+    folder = dump(bench.source, bench.folder / "folder", ["--format=directory", "--compress=gzip"])
+    assert bench.pick(folder)[1].log.verdict is Verdict.PASS
+    rows = next(folder.glob("*.dat.gz"))
+    whole = rows.read_bytes()
+    for data in (b"", whole[:-5], gzip.compress(gzip.decompress(whole)[:-5])):
+        rows.write_bytes(data)
+        _, taken, _ = bench.pick(folder)
+        assert taken.log.verdict is Verdict.FAIL
+        assert rows.name in taken.log.reason
+
+
+@pytest.mark.parametrize(("program", "ending"), [("lz4", ".lz4"), ("zstd", ".zst")])
+def test_what_is_packed_otherwise_is_tried_by_its_program_and_unknown_without(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, program: str, ending: str
+) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"there is no {program} here")
+    folder = dump(bench.source, bench.folder / "folder", ["--format=directory", "--compress=0"])
+    for path in [path for path in folder.glob("*.dat") if path.name != "toc.dat"]:
+        with path.open("rb") as bare, Path(f"{path}{ending}").open("wb") as packed:
+            subprocess.run([program, "-q", "-c"], stdin=bare, stdout=packed, check=True)
+        path.unlink()
+    taken = bench.pick(folder)[1]
+    assert taken.log.verdict is Verdict.PASS, taken.log
+    assert "ends of the rows" in taken.backup.details["not looked through"]
+    rows = max(folder.glob(f"*{ending}"), key=lambda path: path.stat().st_size)
+    whole = rows.read_bytes()
+    for data in (whole[:-3], b""):
+        rows.write_bytes(data)
+        assert bench.pick(folder)[1].log.verdict is Verdict.FAIL
+    rows.write_bytes(whole)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert bench.pick(folder)[1].log.verdict is Verdict.UNKNOWN
+
+
+def test_a_member_of_a_tar_that_is_cut_is_a_fail(bench: Bench) -> None:
+    whole = dump(bench.source, bench.folder / "whole", FORMS["tar"])
+    cut = bench.folder / "cut"
+    with tarfile.open(whole) as old, tarfile.open(cut, "w", format=tarfile.USTAR_FORMAT) as new:
+        rows = max((one for one in old if one.name not in {"toc.dat", "restore.sql"}), key=lambda one: one.size)
+        for member in old.getmembers():
+            data = old.extractfile(member)
+            assert data is not None
+            if member is rows:
+                member.size = data.read().index(b"\n") + 1
+                data.seek(0)
+            new.addfile(member, data)
+    _, taken, _ = bench.pick(cut)
+    assert taken.log.verdict is Verdict.FAIL
+    assert rows.name in taken.log.reason
+
+
+@pytest.mark.parametrize("at", [0, 1 << 21])
+def test_a_plain_dump_with_a_nul_in_it_is_a_fail(bench: Bench, at: int) -> None:
+    file = dump(bench.source, bench.folder / "file", FORMS["plain"])
+    whole = file.read_bytes()
+    place = whole.index(b"CREATE TABLE")
+    file.write_bytes(whole[:place] + b"-- x\n" * (at // 5) + b"SELECT 1;\0 SELECT 2;\n" + whole[place:])
+    _, taken, _ = bench.pick(file)
+    assert taken.log.verdict is Verdict.FAIL
+    assert "NUL" in taken.log.reason
+
+
+def test_a_plain_dump_with_line_ends_of_windows_is_a_fail_that_says_so(bench: Bench) -> None:
+    file = dump(bench.source, bench.folder / "file", FORMS["plain"])
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    _, taken, _ = bench.pick(file)
+    assert taken.log.verdict is Verdict.FAIL
+    assert "pg_dump --file" in taken.log.reason
+
+
+def test_a_plain_dump_may_say_itself_when_it_was_begun(bench: Bench) -> None:
+    path = dump(bench.source, bench.folder / "dump", ["--format=plain", "--verbose"])
+    now = datetime.now(UTC)
+    backup = bench.pick(path)[1].backup
+    assert judge_age(backup, 3600, now).verdict is Verdict.PASS
+    stamp = f"{now:%Y-%m-%d}".encode()
+    path.write_bytes(path.read_bytes().replace(b"-- Started on " + stamp, b"-- Started on 2020-01-01"))
+    assert judge_age(bench.pick(path)[1].backup, 3600, now).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("month", "hour"), [(7, 12), (1, 13)])
+def test_the_header_of_an_archive_is_read_in_its_zone_in_summer_as_well(bench: Bench, month: int, hour: int) -> None:
+    """Seven numbers behind the header, each a sign and four bytes: second to year, and whether it was summer."""
+    path = dump(bench.source, bench.folder / "dump", FORMS["custom"])
+    data, year = path.read_bytes(), datetime.now(UTC).year - 1900
+    at = data.index(b"\0" + year.to_bytes(4, "little")) - 25
+    summer = 1 if month == 7 else 0
+    told = (0, 0, 14, 15, month - 1, 125, summer)
+    path.write_bytes(data[:at] + b"".join(b"\0" + one.to_bytes(4, "little") for one in told) + data[at + 35 :])
+    _, taken, _ = bench.pick(path, time_zone="Europe/Berlin")
+    assert taken.backup.taken == datetime(2025, month, 15, hour, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("form", ["custom", "plain, of its own making"])
+def test_a_dump_of_another_database_is_unknown_unless_the_plan_names_it(bench: Bench, form: str) -> None:
+    path = dump(bench.source, bench.folder / "dump", FORMS[form])
+    name = bench.source.name
+    bench.source = Database(bench.source.owner.to("payroll"), bench.source.reader)
+    assert bench.source.name == "payroll"
+    _, taken, _ = bench.pick(path)
+    assert taken.log.verdict is Verdict.UNKNOWN
+    assert "recovery.database" in taken.log.reason
+    assert bench.pick(path, database=name)[1].log.verdict is Verdict.PASS
+
+
+def test_of_those_that_begin_alike_the_newest_dump_is_taken_and_nothing_beside_it(
+    bench: Bench, bucket: Callable[[str, bytes], dict[str, str]]
+) -> None:
+    data = dump(bench.source, bench.folder / "dump", FORMS["custom"]).read_bytes()
+    bucket("x/billing-2026.dump", data)
+    for other in (
+        "x/billing-2026.dump.sha256", "x/billing-2026.log", "x/billing-2026.dump.asc", "x/billing-test/1.dump",
+        "x/billing-test.dump", "x/billings.dump", "x/billing-2026/old/1.dump",
+    ):  # fmt: skip
+        bucket(other, b"not this one")
+    assert bench.pick("s3://backups/x/billing", newest=True)[1].backup.label == "x/billing-2026.dump"
+    assert bench.pick("s3://backups/x/billing-2", newest=True)[1].backup.label == "x/billing-2026.dump"
+
+
+def test_roles_of_policies_and_mappings_are_found() -> None:
+    for text, roles in (
+        (b'CREATE POLICY p ON public.t FOR SELECT TO a, "B, c" USING ((x > 1));', ("a", "B, c")),
+        (b'CREATE POLICY "p q" ON public.t AS RESTRICTIVE TO a;', ("a",)),
+        (b"CREATE POLICY p ON public.t USING (('x TO y' = z));", ()),
+        (b'CREATE USER MAPPING FOR "M""x" SERVER far OPTIONS (\n    "user" \'m\'\n);', ('M"x',)),
+    ):
+        assert look_at(text).roles == roles
+
+
+def test_a_role_of_a_policy_that_is_gone_is_no_hindrance(bench: Bench) -> None:
+    bench.source.run(
+        'CREATE ROLE gone_a; CREATE ROLE "Gone b"; CREATE POLICY p ON odd TO gone_a, "Gone b" USING (true)'
+    )
+    path = dump(bench.source, bench.folder / "dump", FORMS["custom"])
+    bench.source.run('DROP POLICY p ON odd; DROP ROLE gone_a; DROP ROLE "Gone b"')
+    _, done, _ = bench.restore(path)
+    assert done.log.verdict is Verdict.PASS, done.log
+
+
+def test_a_zipped_dump_that_is_damaged_after_it_was_picked_is_an_error(bench: Bench) -> None:
+    path = bench.folder / "packed"
+    packed = gzip.compress(dump(bench.source, bench.folder / "dump", FORMS["plain"]).read_bytes())
+    path.write_bytes(packed)
+    method, taken, workspace = bench.pick(path)
+    path.write_bytes(packed[:500] + b"\xff" * 200 + packed[700:])
+    with bench.target() as (target, around), pytest.raises(ToolError, match=r"read to its end|changed|broken"):
+        method.restore(
+            taken.backup.model_copy(update={"surroundings": around}), target, owned=True, workspace=workspace
+        )

@@ -102,12 +102,12 @@ def die(home: Path, plan: dict[str, Any], when: Callable[[], When]) -> None:
 @pytest.mark.parametrize(
     "when",
     [
-        intent(3),
+        pytest.param(intent(3), marks=pytest.mark.thorough),
         while_runs("pg_basebackup"),
         after("snapshot taken"),
         while_runs("postgres", "recovery_target_lsn"),
-        after("quarantined"),
-        after("round ended"),
+        pytest.param(after("quarantined"), marks=pytest.mark.thorough),
+        pytest.param(after("round ended"), marks=pytest.mark.thorough),
     ],
     ids=["intent", "base backup", "WAL is received", "recovery", "adopted", "checked"],
 )
@@ -125,12 +125,12 @@ def test_with_a_base_backup(
 @pytest.mark.parametrize(
     "when",
     [
-        intent(3),
+        pytest.param(intent(3), marks=pytest.mark.thorough),
         while_runs("fetch-wal"),
-        after("snapshot taken"),
+        pytest.param(after("snapshot taken"), marks=pytest.mark.thorough),
         while_runs("pgbackrest", "restore", "--set="),
-        while_runs("postgres", "recovery_target_lsn"),
-        after("alignment proved"),
+        pytest.param(while_runs("postgres", "recovery_target_lsn"), marks=pytest.mark.thorough),
+        pytest.param(after("alignment proved"), marks=pytest.mark.thorough),
     ],
     ids=["intent", "WAL is fetched", "snapshot", "restore", "recovery", "adopted"],
 )

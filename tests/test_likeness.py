@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fix_debian import DEBIAN
 from fix_postgres import QUICK, end_cluster
 
+from drills import likeness
 from drills.addresses import Address
 from drills.clusters import Cluster, make_cluster
+from drills.extensions import extensions_of
 from drills.likeness import (
+    Collation,
     Likeness,
-    extensions_of,
     extensions_on,
     judge_extensions,
     judge_likeness,
@@ -24,10 +26,9 @@ from drills.records import Finding, Verdict
 from drills.sessions import STAGING_LIMITS, Access, connect, session
 from drills.tools import Tools, embedded_tools
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
 INSTALLATIONS = [
     "embedded",
-    pytest.param("debian", marks=pytest.mark.skipif(not DEBIAN.exists(), reason="there is no PostgreSQL 15")),
+    pytest.param("debian", marks=pytest.mark.skipif(not DEBIAN.exists(), reason="there is no PostgreSQL of Debian")),
 ]
 
 
@@ -96,26 +97,6 @@ def extensions_on_it(server: Cluster) -> dict[str, frozenset[str]]:
         return extensions_on(connection)
 
 
-def test_an_extension_is_followed_over_its_updates_and_needs_its_library(tmp_path: Path) -> None:
-    real = embedded_tools()
-    home = tmp_path / "home"
-    (home / "bin").mkdir(parents=True)
-    tools = Tools(home / "bin", real.version, real.major)
-    assert extensions_of(tools) is None
-    share = home / "share/extension"
-    share.mkdir(parents=True)
-    (share / "ledger.control").write_text("default_version = '1.2'\n")
-    for script in ("ledger--1.0.sql", "ledger--1.0--1.1.sql", "ledger--1.1--1.2.sql", "ledger--2.0--2.1.sql"):
-        (share / script).touch()
-    (share / "native.control").write_text("default_version = '1'\nmodule_pathname = '$libdir/native'\n")
-    (share / "native--1.sql").touch()
-    assert extensions_of(tools) == {"ledger": frozenset({"1.0", "1.1", "1.2"}), "native": frozenset()}
-    (home / "lib").mkdir()
-    (home / "lib/native.so").touch()
-    assert (extensions_of(tools) or {})["native"] == {"1"}
-    shutil.rmtree(home)
-
-
 def test_an_extension_that_the_copy_lacks_is_a_fail_and_another_version_unknown(server: Cluster) -> None:
     run(server.address(), "CREATE EXTENSION IF NOT EXISTS hstore")
     run(server.address(), "CREATE DATABASE bare TEMPLATE template0")
@@ -133,7 +114,6 @@ def test_a_collation_library_of_another_version_hurts_a_physical_copy_only(serve
     address = server.address("sorted")
     run(address, "UPDATE pg_database SET datcollversion = '1.0-other' WHERE datname = 'sorted'")
     source = look(address)
-    assert source.collations is not None
     assert source.collations[0].recorded == "1.0-other"
     own = judge_likeness(source, source, physical=True)
     assert named(own, "collation of the database").verdict is Verdict.FAIL
@@ -141,6 +121,57 @@ def test_a_collation_library_of_another_version_hurts_a_physical_copy_only(serve
     logical = judge_likeness(source, source, physical=False)
     assert named(logical, "collation of the database").verdict is Verdict.PASS
     run(server.address(), "DROP DATABASE sorted")
+
+
+def test_before_15_a_physical_copy_s_own_collation_is_unknown_unless_it_sorts_by_bytes(
+    server: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likeness, "_DEFAULT_SINCE", 1_000_000)
+    run(server.address(), "CREATE DATABASE older TEMPLATE template0 LOCALE 'C.UTF-8'")
+    run(server.address(), "CREATE DATABASE bytes TEMPLATE template0 LOCALE 'C'")
+    run(
+        server.address("older"),
+        "CREATE COLLATION used (locale = 'C.UTF-8'); CREATE TABLE word (said text COLLATE used)",
+    )
+    older, by_bytes = look(server.address("older")), look(server.address("bytes"))
+    own = judge_likeness(older, older, physical=True)
+    assert named(own, "collation of the database").verdict is Verdict.UNKNOWN
+    assert named(own, "collation public.used").verdict is Verdict.PASS
+    for found, physical in ((older, False), (by_bytes, True), (by_bytes, False)):
+        findings = judge_likeness(found, found, physical=physical)
+        assert {finding.verdict for finding in findings} == {Verdict.PASS}, findings
+    run(server.address(), "DROP DATABASE older")
+    run(server.address(), "DROP DATABASE bytes")
+
+
+def test_another_provider_or_locale_of_icu_or_of_the_builtin_one_is_found(server: Cluster) -> None:
+    source = look(server.address())
+    libc = Collation(name="", locale="C.UTF-8", recorded="1", actual="1")
+    icu = libc.model_copy(update={"provider": "i", "special": "en-US"})
+    others = [libc, *(icu.model_copy(update=told) for told in ({"special": "sv-SE"}, {"rules": "&a < b"}))]
+    others.append(libc.model_copy(update={"provider": "b", "special": "C.UTF-8"}))
+    for other in others:
+        there, here = (source.model_copy(update={"collations": (one,)}) for one in (icu, other))
+        finding = named(judge_likeness(there, here, physical=False), "collation of the database")
+        assert finding.verdict is Verdict.FAIL
+        assert "source ICU en-US with LC_COLLATE C.UTF-8, copy " in finding.found
+        assert named(judge_likeness(there, there, physical=True), "collation of the").verdict is Verdict.PASS
+
+
+def test_another_provider_is_found_on_real_databases(server: Cluster) -> None:
+    if server.tools.major < 17:
+        choice = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'"
+    else:
+        choice = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C.UTF-8'"
+    run(server.address(), "CREATE DATABASE plainly TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
+    run(server.address(), f"CREATE DATABASE special TEMPLATE template0 ENCODING 'UTF8' {choice}")
+    source, copy = look(server.address("special")), look(server.address("plainly"))
+    finding = named(judge_likeness(source, copy, physical=False), "collation of the database")
+    assert finding.verdict is Verdict.FAIL
+    assert finding.found.endswith("with LC_COLLATE C.UTF-8, copy C.UTF-8")
+    assert named(judge_likeness(source, source, physical=True), "collation of the database").verdict is Verdict.PASS
+    run(server.address(), "DROP DATABASE plainly")
+    run(server.address(), "DROP DATABASE special")
 
 
 def test_a_collation_of_a_column_is_looked_at_and_one_that_nobody_uses_is_not(server: Cluster) -> None:
@@ -167,7 +198,6 @@ def test_a_collation_of_a_column_is_looked_at_and_one_that_nobody_uses_is_not(se
         ("wal_segment", 1 << 30, "WAL segment", Verdict.FAIL, Verdict.PASS),
         ("architecture", "aarch64", "architecture", Verdict.FAIL, Verdict.PASS),
         ("integer_datetimes", "off", "integer_datetimes", Verdict.FAIL, Verdict.FAIL),
-        ("collations", None, "collations", Verdict.UNKNOWN, Verdict.UNKNOWN),
     ],
 )
 def test_each_difference_is_a_result_of_its_own(

@@ -166,7 +166,16 @@ def test_a_wait_that_times_out_still_deletes(home: Path, scene: Scene, method: s
 
 
 @METHODS
-@pytest.mark.parametrize("moment", [2, 3, "restored", "fully read", "destroyed"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(2, marks=pytest.mark.thorough),
+        3,
+        "restored",
+        pytest.param("fully read", marks=pytest.mark.thorough),
+        pytest.param("destroyed", marks=pytest.mark.thorough),
+    ],
+)
 def test_killed_it_is_swept_and_nothing_is_left_at_aws(
     home: Path, scene: Scene, method: str, moment: str | int
 ) -> None:

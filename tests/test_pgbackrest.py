@@ -75,12 +75,17 @@ def stanza() -> Iterator[Stanza]:
     with production(tools, lambda place: " ".join([*options(place), "archive-push", "%p"])) as it:
         pgbackrest(it, "stanza-create", "--no-online")
         it.add_rows()
+        notes = own(it.place / "notes")
+        (notes / "note").write_text("kept beside the data")
+        if (account := server_account()) is not None:
+            os.chown(notes / "note", account.uid, account.gid)
+        (it.cluster.data / "notes").symlink_to(notes)
         pgbackrest(it, "backup", "--type=full", "--start-fast", "--repo1-retention-full=9")
         it.add_rows("elsewhere")
         between = datetime.now(UTC)
         pgbackrest(it, "backup", "--type=incr", "--start-fast", "--repo1-retention-full=9")
         it.add_rows()
-        end = it.position()
+        end = it.archived()
         labels = sorted(path.name for path in (it.repository / "backup" / "shop").iterdir() if path.name[0] == "2")
         full, newest = labels
         yield Stanza(it, tools, full, newest, between, end, it.counts())
@@ -103,6 +108,58 @@ def test_the_newest_backup_is_brought_back_with_every_row_and_the_repository_sta
     with recovered(method, stanza.tools, desk / "copy", stanza.end) as copy:
         assert counts_of(copy) == stanza.counts
     assert look(stanza.source.place / "repository") == before
+
+
+STEERING = """\
+[global]
+repo1-path={repository}
+archive-async=y
+spool-path={outside}/spool
+log-path={outside}/log
+log-level-file=debug
+log-subprocess=y
+lock-path={outside}/lock
+cmd={outside}/pgbackrest
+[global:restore]
+delta=y
+force=y
+link-all=y
+[shop]
+pg1-path=/var/lib/postgresql/main
+pg1-host=nowhere.invalid
+pg1-host-user=postgres
+pg1-user=postgres
+[shop:restore]
+link-map=notes={outside}/notes
+tablespace-map=space={outside}/space
+db-exclude=postgres
+db-include=template1
+archive-mode=off
+{recovering}
+"""
+RECOVERING = ["type=immediate\nrecovery-option=archive_cleanup_command=touch {outside}/cleaned"]
+RECOVERING += [
+    "type=time\ntarget=2020-01-01 00:00:00+00\ntarget-action=shutdown\ntarget-timeline=7\ntarget-exclusive=y"
+]
+
+
+@pytest.mark.parametrize("recovering", RECOVERING)
+def test_what_a_configuration_says_of_restoring_does_not_steer_a_drill(
+    stanza: Stanza, desk: Path, recovering: str
+) -> None:
+    outside = own(desk / "outside")
+    said = STEERING.format(repository=stanza.source.repository, outside=outside, recovering=recovering)
+    (desk / "pgbackrest.conf").write_text(said.replace("{outside}", str(outside)))
+    method = stanza.method(desk, repo_path=None, config=str(desk / "pgbackrest.conf"), jobs=2)
+    assert method.fetch_wal("000000010000000000000001", desk / "segment")
+    method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, stanza.tools))
+    assert list(outside.iterdir()) == []
+    inside = [path for path in (desk / "copy").rglob("*") if path.is_symlink()]
+    assert all(path.resolve().is_relative_to(desk / "copy") for path in inside), inside
+    assert (desk / "copy" / "data" / "notes" / "note").read_text() == "kept beside the data"
+    with recovered(method, stanza.tools, desk / "copy", stanza.end) as copy:
+        assert counts_of(copy) == stanza.counts
+    assert list(outside.iterdir()) == []
 
 
 def test_a_backup_is_picked_by_its_name_or_by_an_instant(stanza: Stanza, desk: Path) -> None:
@@ -273,7 +330,7 @@ def sealed() -> Iterator[tuple[Production, Tools, str]]:
             f"[global]\nrepo1-path={it.repository}\nrepo1-cipher-type=aes-256-cbc\narchive-async=y\n"
             f"spool-path=/nowhere\nlog-path={it.place / 'log'}\n[shop]\npg1-path=/var/lib/postgresql/15/main\n"
         )
-        yield it, tools, it.position()
+        yield it, tools, it.archived()
 
 
 def sealed_method(it: Production, tools: Tools, desk: Path) -> Pgbackrest:

@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+from fix_debian import DEBIAN
 from fix_postgres import SHOP, Database, new_database, open_sessions, run_sql
-from fix_repository import DEBIAN, Production, debian_tools, flip, look, own, production
+from fix_repository import Production, debian_tools, flip, look, own, production
 from test_basebackup import CLOSED
 from test_drill import OUTAGE, nothing_is_left, on_copy, result_of, run_drill
 

@@ -17,7 +17,7 @@ import getpass
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from drills.recovery.repository import (
     choose,
     count_files,
     find_program,
+    growth_of,
     make_folder,
     make_target,
     refuse_failure,
@@ -99,12 +100,13 @@ class Barman:
                 "--get-wal",  # else it would copy all WAL since the backup into the copy
                 f"--jobs={self.plan.jobs}",
                 f"--recovery-staging-path={make_folder(self.place / 'staging')}",
-                *[f"--tablespace={name}:{spaces / name}" for name in names],
+                *[f"--tablespace={name}:{spaces / oid}" for name, oid in names],
                 self.plan.server,
                 backup.label,
                 str(folder),
             ],
             log,
+            growth_of(folder, backup.size, workspace),
         )
         judged = judge_log("barman", _weighty(done.said), done.code, self.plan.accept_warnings, log)
         refuse_failure(
@@ -159,9 +161,9 @@ class Barman:
     def _home(self) -> Home:
         return read_home(Path(self.plan.config), self.plan.server)
 
-    def _run(self, arguments: Sequence[str], log: Path) -> ToolRun:
-        where = {"TMPDIR": str(make_folder(self.place / "tmp"))}
-        return run_reader(arguments, environment=where, log=log, deadline=self.plan.restore_timeout)
+    def _run(self, arguments: Sequence[str], log: Path, progress: Callable[[], None] | None = None) -> ToolRun:
+        where, limit = {"TMPDIR": str(make_folder(self.place / "tmp"))}, self.plan.restore_timeout
+        return run_reader(arguments, environment=where, log=log, deadline=limit, progress=progress)
 
     def _command(self, command: str) -> list[str]:
         """The command, with a configuration of the drill's own."""
@@ -205,14 +207,12 @@ class Barman:
 
 def _found(label: str, info: dict[str, str]) -> Found:
     status = info.get("status", "")
-    complete = status == _DONE and "end_time" in info
-    fault = (
-        "" if status == _DONE or status in _RUNNING else f"its status is {status}: {info.get('error') or 'no reason'}"
-    )
+    running = status in _RUNNING or (status == _DONE and "end_time" not in info)
+    fault = "" if running or status == _DONE else f"its status is {status}: {info.get('error') or 'no reason'}"
     return Found(
         label=label,
         system_identifier=info.get("systemid", ""),
-        taken=datetime.fromisoformat(info["end_time"]).astimezone(UTC) if complete else None,
+        taken=None if running else _ended(label, info),
         start_lsn=info.get("begin_xlog", ""),
         stop_lsn=info.get("end_xlog", ""),
         timeline=int(info.get("timeline", "0")),
@@ -221,12 +221,28 @@ def _found(label: str, info: dict[str, str]) -> Found:
     )
 
 
-def _tablespaces(info: dict[str, str]) -> list[str]:
-    """Names of the tablespaces of a backup; Barman writes them as Python does."""
+def _ended(label: str, info: dict[str, str]) -> datetime:
+    """When it ended. Barman does not say when one failed, so when it began; each is called by that."""
+    told = info.get("end_time") or info.get("begin_time") or label
     try:
-        return [str(entry[0]) for entry in ast.literal_eval(info.get("tablespaces", "[]"))]
+        return datetime.fromisoformat(told).astimezone(UTC)
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)  # one of which nothing is known is not older than any other
+
+
+def _tablespaces(info: dict[str, str]) -> list[tuple[str, str]]:
+    """Names of a backup's tablespaces and their oids, as Python writes them. Lists of files are called by the names."""
+    try:
+        found = [(str(name), str(int(oid))) for name, oid, *_ in ast.literal_eval(info.get("tablespaces", "[]"))]
     except (ValueError, SyntaxError, LookupError, TypeError):
         raise ToolError(f"the tablespaces of the backup cannot be read: {info['tablespaces']!r}") from None
+    for name, _ in found:
+        if ":" in name or "/" in name:
+            raise ToolError(
+                f"Barman cannot be told where to restore the tablespace {name!r}: expected a name without : and /",
+                hint="ALTER TABLESPACE ... RENAME TO a name without them, and take a new backup",
+            )
+    return found
 
 
 def _weighty(said: str) -> str:

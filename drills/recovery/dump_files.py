@@ -12,7 +12,7 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from drills.errors import ToolError
+from drills.recovery.dump_members import Member, member_of
 from drills.recovery.plain_sql import PlainSql
 
 CHUNK = 1 << 20
@@ -28,6 +29,7 @@ _FOREIGN = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"BZh": "bz
 _USTAR = 257
 _HEAD = 1024
 _TABLE_OF_CONTENTS = "toc.dat"
+_TITLE = b"-- PostgreSQL database"
 
 
 class Form(StrEnum):
@@ -52,10 +54,12 @@ class Looked:
     """SHA-256 of what is in it."""
     problem: str = ""
     """Why it is not whole."""
-    members: tuple[str, ...] = ()
-    """Of a tar."""
+    members: tuple[Member, ...] = ()
+    """Of a tar or a folder."""
     database: str = ""
     """Of a plain dump that makes its database: what it is called."""
+    started: str = ""
+    """Of a plain dump that says so: when it was begun."""
 
 
 @dataclass
@@ -130,8 +134,9 @@ def look_through(
     if zipped and within.form in {Form.CUSTOM, Form.TAR} and places.stored:
         places.stored.unlink()
     return Looked(
-        within.form, zipped, raw.size, raw.digest, within.through.digest, within.problem, within.members, sql.database
-    )
+        within.form, zipped, raw.size, raw.digest, within.through.digest,
+        within.problem, within.members, sql.database, sql.started,
+    )  # fmt: skip
 
 
 def digest_file(path: Path) -> str:
@@ -151,7 +156,7 @@ class _Within:
     def __init__(self, stream: IO[bytes], unpacked: Path | None, sql: PlainSql) -> None:
         self.through, self._unpacked, self._sql = Through(stream), unpacked, sql
         self.form = Form.PLAIN
-        self.members: tuple[str, ...] = ()
+        self.members: tuple[Member, ...] = ()
         self.problem = ""
 
     def go_through(self) -> None:
@@ -174,7 +179,7 @@ class _Within:
         _drain(inner)
 
 
-def _through_plain(stream: IO[bytes], sql: PlainSql) -> tuple[tuple[str, ...], str]:
+def _through_plain(stream: IO[bytes], sql: PlainSql) -> tuple[tuple[Member, ...], str]:
     while data := stream.read(CHUNK):
         for _ in sql.feed(data):
             pass
@@ -183,23 +188,28 @@ def _through_plain(stream: IO[bytes], sql: PlainSql) -> tuple[tuple[str, ...], s
     return (), sql.missing()
 
 
-def _through_tar(stream: IO[bytes], _sql: PlainSql) -> tuple[tuple[str, ...], str]:
-    """Names of the members, each there to its last byte, and the two empty blocks behind the last."""
-    names: list[str] = []
+def _through_tar(stream: IO[bytes], _sql: PlainSql) -> tuple[tuple[Member, ...], str]:
+    """The members, each there to its last byte, and the two empty blocks behind the last."""
+    members: list[Member] = []
     while header := stream.read(tarfile.BLOCKSIZE):
         if not header.strip(b"\0"):
-            return tuple(names), ""
+            return tuple(members), ""
         try:
             member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            return tuple(names), f"its tar is broken behind {len(names)} members: {error}"
-        left = -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        while left and (data := stream.read(min(left, CHUNK))):
-            left -= len(data)
-        if left:
-            return tuple(names), f"its tar ends within {member.name}"
-        names.append(member.name)
-    return tuple(names), "its tar ends without an end mark"
+            return tuple(members), f"its tar is broken behind {len(members)} members: {error}"
+        read = member_of(member.name, _pieces(stream, member.size))
+        padding = -member.size % tarfile.BLOCKSIZE
+        if read.size < member.size or len(stream.read(padding)) < padding:
+            return tuple(members), f"its tar ends within {member.name}"
+        members.append(read)
+    return tuple(members), "its tar ends without an end mark"
+
+
+def _pieces(stream: IO[bytes], left: int) -> Iterator[bytes]:
+    while left and (data := stream.read(min(left, CHUNK))):
+        left -= len(data)
+        yield data
 
 
 def form_of(head: bytes) -> Form:
@@ -223,7 +233,7 @@ def form_of(head: bytes) -> Form:
             raise ToolError(f"the dump is compressed by {name}: expected none or gzip", hint="compress it by gzip")
     if not head.strip():
         raise ToolError("the dump is empty", hint="whatever made it failed; look at its log")
-    if b"\0" in head:
+    if b"\0" in head[:_HEAD] and _TITLE not in head[:_HEAD]:
         raise ToolError(
             "the file is no dump of PostgreSQL's",
             hint="expected custom, tar, plain or a directory; a plain dump in UTF-16 has to be made anew with --file",

@@ -2,16 +2,20 @@ r"""Files of a directory dump, members of a tar: whether the rows in each go to 
 
 Owns how pg_dump ends what it writes of one table: rows of COPY by `\.` and two empty lines, INSERTs by two empty lines,
 the same in all its versions. Guarantees that a file which is empty, or cut at the end of a line, is noticed: pg_restore
-loads one and ends with 0. What is compressed by lz4 or zstd nobody but pg_restore reads here; it notices a cut itself.
+loads one and ends with 0. What is compressed by lz4 or zstd is tested by the program of this name, where there is one;
+the ends of the rows in it are not seen.
 """
 
 from __future__ import annotations
 
 import gzip
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from drills.processes import last_words, run_tool
 
 _CHUNK = 1 << 20
 _HEAD = 12
@@ -20,7 +24,11 @@ _COPIED = b"\\.\n\n\n"
 _INSERTED = b";\n\n\n"
 _NO_INSERT = b"\n\n"
 _INSERT = b"INSERT INTO "
-UNREAD = (".lz4", ".zst")
+_PROGRAMS = {".lz4": "lz4", ".zst": "zstd"}
+_MANY = {"lz4": ("-m",)}
+"""What a program is told before it takes several files."""
+_AT_ONCE = 500
+"""Files whose names one command takes."""
 _SHOWN = 3
 
 
@@ -43,7 +51,7 @@ class Member:
     @property
     def unread(self) -> bool:
         """Whether nothing but its size is known."""
-        return self.name.endswith(UNREAD)
+        return self.name.endswith(tuple(_PROGRAMS))
 
 
 def member_of(name: str, pieces: Iterable[bytes]) -> Member:
@@ -116,3 +124,27 @@ def _goes_to_its_end(member: Member, *, copied: bool) -> bool:
     if member.size == len(_NO_INSERT):
         return member.tail == _NO_INSERT
     return member.head.startswith(_INSERT) and member.tail.endswith(_INSERTED)
+
+
+def try_packed(folder: Path, members: Sequence[Member], log: Path, deadline: float) -> tuple[str, str]:
+    """What is wrong with those in lz4 or zstd, and why nobody knows; empty where their programs find nothing.
+
+    Raises:
+        ToolError: a program took longer than `deadline`, in seconds.
+    """
+    for ending, program in _PROGRAMS.items():
+        names = [str(folder / member.name) for member in members if member.name.endswith(ending)]
+        found = shutil.which(program)
+        if names and found is None:
+            return "", f"{len(names)} files in {program} were not looked through: expected the program {program}"
+        for at in range(0, len(names), _AT_ONCE):
+            batch = names[at : at + _AT_ONCE]
+            done = run_tool(
+                [found or program, "-t", "-q", *_MANY.get(program, ()), *batch],
+                environment={},
+                log=log,
+                deadline=deadline,
+            )
+            if done.code:
+                return f"files in {program} are cut or damaged: {last_words(done.said)}", ""
+    return "", ""

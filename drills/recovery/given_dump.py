@@ -24,14 +24,18 @@ from drills.processes import run_tool
 from drills.records import Backup, Finding, Verdict
 from drills.recovery.base import Restore, Taken, ToolLog, Workspace
 from drills.recovery.dump_files import Form
+from drills.recovery.dump_members import lacking, try_packed
 from drills.recovery.dump_rows import read_rows
 from drills.recovery.given_files import Found, Search, place_of
 from drills.recovery.given_load import Loading
 
-_CREATED = re.compile(r"^; Archive created at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)
+_CREATED = re.compile(r"^; Archive created at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?: (\S+))?", re.MULTILINE)
+_STARTED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?: (.+))?")
 _DATABASE = re.compile(r"^;     dbname: (.*)$", re.MULTILINE)
 _ROWS = re.compile(r"^(\d+); \d+ \d+ TABLE DATA ", re.MULTILINE)
 _LISTING = 600.0
+_LEAST = "at least"
+"""Among the details of a backup of which nobody says when it was begun."""
 _CLOCKS_APART = 120
 """Seconds that the clocks of two machines may differ."""
 
@@ -54,10 +58,12 @@ class GivenDump:
         workspace.backup.mkdir(parents=True)
         found = Search(self.plan, workspace).find()
         listed = (
-            _listing(found, workspace) if found.looked.form is not Form.PLAIN and not found.looked.problem else None
+            _listing(found, self.plan.time_zone, workspace)
+            if found.looked.form is not Form.PLAIN and not found.looked.problem
+            else None
         )
-        problem = found.looked.problem or (listed.problem if listed else "")
-        made, according = self._age(found, listed)
+        database = listed.database if listed else found.looked.database
+        made, according, least = self._age(found, listed)
         backup = Backup(
             method=self.plan.method,
             path=found.shown,
@@ -70,26 +76,47 @@ class GivenDump:
             taken=made,
             details={
                 "format": found.looked.form.value + (", gzip" if found.looked.zipped else ""),
-                "database": listed.database if listed else found.looked.database,
+                "database": database,
                 "taken": according,
                 "file": str(found.place),
                 "inner sha256": found.looked.inner,
+                **({_LEAST: "the dump may be older"} if least else {}),
+                **({"not looked through": unread} if (unread := _unread(found)) else {}),
                 **found.details,
             },
         )
+        problem = found.looked.problem or (listed.problem if listed else "")
+        doubts = self._doubts(found, database, None if least else made)
+        if found.looked.form is Form.DIRECTORY and not problem:
+            limit = self.plan.backup_timeout.total_seconds()
+            problem, unsure = try_packed(found.place, found.looked.members, workspace.logs / "packed.log", limit)
+            doubts = (*doubts, unsure) if unsure else doubts
+        return Taken(backup, self._judge(problem, doubts, workspace))
+
+    def _judge(self, problem: str, doubts: tuple[str, ...], workspace: Workspace) -> ToolLog:
         log = workspace.logs / "dump.log"
         log.touch()
         if problem:
-            return Taken(
-                backup, ToolLog("dump", Verdict.FAIL, f"the dump is not whole: {problem}", (problem,), (), log)
+            return ToolLog("dump", Verdict.FAIL, f"the dump is not whole: {problem}", (problem,), (), log)
+        if doubts:
+            return ToolLog("dump", Verdict.UNKNOWN, "; ".join(doubts), (), doubts, log)
+        return ToolLog("dump", Verdict.PASS, "the dump is whole, as far as can be seen from it", (), (), log)
+
+    def _doubts(self, found: Found, database: str, made: datetime | None) -> tuple[str, ...]:
+        """Whether it is the dump that is meant, and its clock the one that is meant."""
+        doubts = []
+        expected = self.plan.database or self.database
+        if database not in {"", expected}:
+            doubts.append(
+                f"the dump is one of the database {database}: expected {expected}; "
+                "where that is meant, name it in recovery.database"
             )
         if made is not None and (made - found.modified).total_seconds() > _CLOCKS_APART:
-            warning = f"the dump was begun ({made:%F %T} UTC) after it was written ({found.modified:%F %T} UTC)"
-            said = f"{warning}: recovery.time_zone is not that of the machine that made it, or a clock is wrong"
-            return Taken(backup, ToolLog("dump", Verdict.UNKNOWN, said, (), (warning,), log))
-        return Taken(
-            backup, ToolLog("dump", Verdict.PASS, "the dump is whole, as far as can be seen from it", (), (), log)
-        )
+            doubts.append(
+                f"the dump was begun ({made:%F %T} UTC) after it was written ({found.modified:%F %T} UTC): "
+                "recovery.time_zone is not that of the machine that made it, or a clock is wrong"
+            )
+        return tuple(doubts)
 
     def restore(self, backup: Backup, target: Address, *, owned: bool, workspace: Workspace) -> Restore:
         """Load the dump. See `drills.recovery.dump`; a plain dump ends at its first error.
@@ -117,12 +144,14 @@ class GivenDump:
             replace(workspace, backup=place), scan.namespace, scan.name, self.plan.restore_timeout.total_seconds()
         )
 
-    def _age(self, found: Found, listed: _Listed | None) -> tuple[datetime | None, str]:
-        """When it was made, and who says so."""
+    def _age(self, found: Found, listed: _Listed | None) -> tuple[datetime, str, bool]:
+        """When it was made, who says so, and whether it may have been made long before."""
         if listed is not None and listed.created is not None:
-            at = listed.created.replace(tzinfo=ZoneInfo(self.plan.time_zone)).astimezone(UTC)
-            return at, f"begun, by the header of the archive, in time zone {self.plan.time_zone}"
-        return found.modified, "written or copied last, by the time of the file: the dump was begun before"
+            return listed.created, f"begun, by the header of the archive, in time zone {self.plan.time_zone}", False
+        if started := _STARTED.fullmatch(found.looked.started):
+            at = _instant(started[1], started[2], self.plan.time_zone)
+            return at, f"begun, by the dump's own words ({started[0]})", False
+        return found.modified, "written or copied last, by the time of the file: the dump was begun before", True
 
 
 @dataclass(frozen=True)
@@ -145,26 +174,44 @@ def judge_age(backup: Backup, limit: float | None, now: datetime) -> Finding:
     if age > limit or age < -_CLOCKS_APART:
         hint = "look at what makes the backups: the newest is older than max_age" if age > limit else "a clock is wrong"
         return Finding(name=name, verdict=Verdict.FAIL, found=f"{found}; at most {limit / 3600:.1f} h", hint=hint)
+    if _LEAST in backup.details:
+        return Finding(
+            name=name,
+            verdict=Verdict.UNKNOWN,
+            found=f"at least {found}; nothing in it says when it was begun, and a copy of an old file is a new file",
+            hint="have plain dumps made by pg_dump --verbose, which writes when it began, or have custom ones made",
+        )
     return Finding(name=name, verdict=Verdict.PASS, found=found)
 
 
-def _listing(found: Found, workspace: Workspace) -> _Listed:
+def _instant(text: str, abbreviation: str | None, time_zone: str) -> datetime:
+    """What a clock of that zone showed; its abbreviation tells the two hours apart when summer ends."""
+    local = datetime.fromisoformat(text)
+    if abbreviation in {"UTC", "GMT"}:
+        return local.replace(tzinfo=UTC)
+    first = local.replace(tzinfo=ZoneInfo(time_zone))
+    second = first.replace(fold=1)
+    return (second if second.tzname() == abbreviation != first.tzname() else first).astimezone(UTC)
+
+
+def _unread(found: Found) -> str:
+    """Of a folder, what nobody but pg_restore can read here."""
+    unread = sum(member.unread for member in found.looked.members)
+    return f"the ends of the rows in {unread} files in lz4 or zstd" if unread else ""
+
+
+def _listing(found: Found, time_zone: str, workspace: Workspace) -> _Listed:
     """What the archive says of itself, and whether what it lists is in it, as far as can be seen."""
     file = workspace.logs / "dump.toc"
     arguments = [workspace.tools.program("pg_restore"), "--list", f"--file={file}", str(found.place)]
-    done = run_tool(arguments, environment={}, log=workspace.logs / "pg_restore-list.log", deadline=_LISTING)
+    # The archive holds local time and whether it was summer: read in another zone, it comes out an hour off.
+    log = workspace.logs / "pg_restore-list.log"
+    done = run_tool(arguments, environment={"TZ": time_zone}, log=log, deadline=_LISTING)
     if done.code:
         said = (done.said.strip().splitlines() or ["it said nothing"])[-1]
         return _Listed(None, "", f"its table of contents cannot be read: {said}", (done.arguments,))
     text = file.read_text("utf-8", "surrogateescape")
     created, database = _CREATED.search(text), _DATABASE.search(text)
-    lacking = ""
-    if found.looked.form is Form.TAR:
-        gone = [f"{entry}.dat" for entry in _ROWS.findall(text) if f"{entry}.dat" not in found.looked.members]
-        lacking = f"{len(gone)} of its files are missing, {gone[0]} among them" if gone else ""
-    if found.looked.form is Form.DIRECTORY:
-        there = {path.name.partition(".dat")[0] for path in found.place.iterdir()}
-        gone = [entry for entry in _ROWS.findall(text) if entry not in there]
-        lacking = f"{len(gone)} of its files are missing, {gone[0]}.dat among them" if gone else ""
-    at = datetime.fromisoformat(created[1]) if created else None
-    return _Listed(at, database[1] if database else "", lacking, (done.arguments,))
+    lack = "" if found.looked.form is Form.CUSTOM else lacking(_ROWS.findall(text), found.looked.members)
+    at = _instant(created[1], created[2], time_zone) if created else None
+    return _Listed(at, database[1] if database else "", lack, (done.arguments,))

@@ -7,6 +7,7 @@ looked through on its way, and kept in the drill's workspace.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from drills.plan_given import GivenDump
 from drills.recovery.base import Workspace
 from drills.recovery.dump import digest_folder
 from drills.recovery.dump_files import CHUNK, Form, Looked, Places, look_through
+from drills.recovery.dump_members import members_of
 from drills.recovery.objects import Bucket, Stored
 from drills.recovery.plain_sql import PlainSql
 from drills.recovery.plain_statements import refuse_old_psql
@@ -55,7 +57,7 @@ class Search:
         place = Path(self._plan.path)
         try:
             if place.is_dir():
-                return _folder(place, self._plan.path, self._plan.sha256)
+                return self._folder(place, self._plan.path)
             with place.open("rb") as file:
                 looked = self._look(file, Places(None, self._workspace.backup / "unpacked"))
             modified = datetime.fromtimestamp(place.stat().st_mtime, UTC)
@@ -98,10 +100,18 @@ class Search:
         )
         shown = f"s3://{objects[0].bucket}/{prefix}/"
         newest = max(objects, key=lambda each: each.modified)
-        found = _folder(folder, shown, self._plan.sha256)
+        found = self._folder(folder, shown)
         return replace(found, modified=newest.modified, details={"objects": "raw/objects.txt"})
 
     def _look(self, file: IO[bytes], places: Places, total: int | None = None) -> Looked:
+        plain = PlainSql(connect=lambda line: line)
+        looked = look_through(file, places, plain, self._teller(total), self._plan.sha256)
+        if looked.form is Form.PLAIN:
+            refuse_old_psql(self._workspace.tools)
+        return looked
+
+    def _teller(self, total: int | None) -> Callable[[int], None]:
+        """Is told how far reading is, and ends it when its time is over."""
         until = time.monotonic() + self._plan.backup_timeout.total_seconds()
 
         def tell(size: int) -> None:
@@ -112,25 +122,22 @@ class Search:
                     hint="raise backup_timeout",
                 )
 
-        plain = PlainSql(connect=lambda line: line)
-        looked = look_through(file, places, plain, tell, self._plan.sha256)
-        if looked.form is Form.PLAIN:
-            refuse_old_psql(self._workspace.tools)
-        return looked
+        return tell
 
-
-def _folder(folder: Path, shown: str, wish: str | None) -> Found:
-    if not (folder / "toc.dat").is_file():
-        raise ToolError(f"{shown} is no directory dump: there is no toc.dat in it", hint="check recovery.path")
-    size, files, digest = digest_folder(folder)
-    if wish is not None and digest != wish:
-        raise ToolError(
-            f"the dump is not the one that the plan names: expected SHA-256 {wish}, got {digest}",
-            hint="nothing was restored; find out who changed it, or mend sha256 in the plan",
-        )
-    looked = Looked(Form.DIRECTORY, zipped=False, size=size, digest=digest, inner=digest)
-    modified = datetime.fromtimestamp(max(path.stat().st_mtime for path in folder.iterdir()), UTC)
-    return Found(looked, folder, shown, Path(shown).name, modified, files, {})
+    def _folder(self, folder: Path, shown: str) -> Found:
+        if not (folder / "toc.dat").is_file():
+            raise ToolError(f"{shown} is no directory dump: there is no toc.dat in it", hint="check recovery.path")
+        size, files, digest = digest_folder(folder)
+        wish = self._plan.sha256
+        if wish is not None and digest != wish:
+            raise ToolError(
+                f"the dump is not the one that the plan names: expected SHA-256 {wish}, got {digest}",
+                hint="nothing was restored; find out who changed it, or mend sha256 in the plan",
+            )
+        members = tuple(members_of(folder, self._teller(size)))
+        looked = Looked(Form.DIRECTORY, zipped=False, size=size, digest=digest, inner=digest, members=members)
+        modified = datetime.fromtimestamp(max(path.stat().st_mtime for path in folder.iterdir()), UTC)
+        return Found(looked, folder, shown, Path(shown).name, modified, files, {})
 
 
 def _details(stored: Stored) -> dict[str, str]:

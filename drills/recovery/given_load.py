@@ -12,6 +12,7 @@ import io
 import re
 import secrets
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ class Loading:
                 while data := unpacked.read(CHUNK):
                     yield from look.feed(data)
                     self.workspace.progress(raw.size, self.backup.size, "bytes")
-            except (EOFError, OSError) as error:
+            except (EOFError, OSError, zlib.error) as error:
                 raise ToolError(f"the dump cannot be read to its end: {error}") from None
             yield from look.finish()
             while stream.read(CHUNK):
@@ -164,6 +165,8 @@ class Loading:
                 while data := stream.read(CHUNK):
                     for _ in look.feed(data):
                         pass
+                for _ in look.finish():
+                    pass
         finally:
             stop_process(process)
 

@@ -6,6 +6,7 @@ with the ETag, that was chosen. Guarantees that memory stays flat, and that a tr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,15 @@ from urllib.parse import urlsplit
 from drills.errors import ToolError
 
 _ATTEMPTS = 5
+_BESIDE = (
+    ".md5", ".sha1", ".sha224", ".sha256", ".sha384", ".sha512", ".sum", ".asc", ".sig", ".minisig", ".log", ".err",
+    ".txt", ".json", ".ok", ".done",
+)  # fmt: skip
+"""Ends of what lies beside dumps, often written later than they."""
+_GOES_ON = re.compile(r"\.|[-_]\d")
+"""What a whole name may be followed by: an ending, or a date."""
+_IN_DATE = re.compile(r"[-_.]\d+\Z")
+"""A name and the beginning of a date, whose other digits may follow."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class Bucket:
         if not newest and self.key and not self.key.endswith("/"):
             return [self._describe(self.key)]
         found = list(self._list())
+        if newest:
+            found = _dumps(self.key, found)
         if newest and found:
             last = max(found, key=lambda each: (each["LastModified"], each["Key"]))["Key"]
             folder = last.rpartition("/")[0] + "/" if "/" in last else ""
@@ -92,6 +104,25 @@ class Bucket:
                 yield cast("IO[bytes]", body)
             finally:
                 body.close()
+
+
+def _dumps(prefix: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are meant by this prefix, and no dumps of something whose name only begins alike."""
+    folders = {each["Key"].rpartition("/")[0] for each in found if each["Key"].endswith("/toc.dat")}
+
+    def is_meant(key: str) -> bool:
+        rest = key.removeprefix(prefix)
+        if key.endswith(("/", *_BESIDE)):
+            return False
+        if not prefix or prefix.endswith("/") or rest.startswith("/"):
+            return True
+        if "/" in rest and not (rest.count("/") == 1 and key.rpartition("/")[0] in folders):
+            return False
+        if _IN_DATE.search(prefix) and rest[:1].isdigit():
+            return True
+        return not rest or prefix.endswith(("-", "_", ".")) or _GOES_ON.match(rest) is not None
+
+    return [each for each in found if is_meant(each["Key"])]
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 Guarantees that the repository is only read: of pgBackRest's commands `info`, `restore` and `archive-get` are used, all
 with locks and logs in the drill's own place; nothing is expired, checked or pushed. pgBackRest compares the SHA-1 of
-every file with the backup's manifest while it restores it, and ends with an error when one differs.
+every file with the backup's manifest while it restores it, and ends with an error when one differs. A configuration of
+production's says where the repository is, and no more: what it says of restoring (where links and tablespaces go, which
+databases are left out, on which machine the server runs) is put back.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from drills.recovery.repository import (
     choose,
     count_files,
     find_program,
+    growth_of,
     make_folder,
     make_target,
     refuse_failure,
@@ -37,11 +40,26 @@ from drills.recovery.standin import make_stand_in, place_control
 from drills.secrets import VAULT
 from drills.tools import Tools
 
-_TELLING = re.compile(r"\bP\d+ +(?:INFO|DETAIL|DEBUG|TRACE): ")
-"""Lines that say how far it is: one of them tells of restores that were aborted, and means others."""
+_TELLING = re.compile(
+    r"\bP\d+ +(?:(?:INFO|DETAIL|DEBUG|TRACE): |WARN: .* link '.*' will be restored (?:as a file|in a directory) at)"
+)
+"""Lines that say how far it is: one of them tells of restores that were aborted, and means others. Links are ours."""
 _ABSENT = {1, 3}
 """Status codes of `info`: no folder of the stanza, no data in it (pgBackRest, info command)."""
 _NO_BACKUP = 2
+_HERE = ("--reset-pg1-host",)
+"""On this machine, wherever production runs."""
+_WHOLE_AND_INSIDE = (
+    *_HERE,
+    "--type=none",
+    "--no-delta",
+    "--no-link-all",
+    *(
+        f"--reset-{option}"
+        for option in ("link-map", "tablespace-map", "db-include", "db-exclude", "archive-mode", "recovery-option")
+    ),
+)
+"""What a configuration may say otherwise, and so put files outside of the drill's folder, or leave some out."""
 _SHOWN = 400
 """Characters of an error that are told."""
 
@@ -90,14 +108,14 @@ class Pgbackrest:
                 *self._command("restore", "info"),
                 f"--pg1-path={folder}",
                 f"--set={backup.label}",
-                "--type=none",
-                "--no-delta",
+                *_WHOLE_AND_INSIDE,
                 f"--process-max={self.plan.jobs}",
                 f"--tablespace-map-all={spaces}",
             ],
             environment=self.environment(),
             log=log,
             deadline=self.plan.restore_timeout,
+            progress=growth_of(folder, backup.size, workspace),
         )
         judged = judge_log("pgbackrest", _weighty(done.said), done.code, self.plan.accept_warnings, log)
         refuse_failure(done, judged)
@@ -162,7 +180,7 @@ class Pgbackrest:
 
     def _script(self) -> Path:
         """The script that fetches WAL. pgBackRest asks whose WAL it is, so there is a stand-in for the source."""
-        command = [*self._command("archive-get", "warn"), "--no-archive-async", f"--pg1-path={self._stand_in}"]
+        command = [*self._command("archive-get", "warn"), "--no-archive-async", *_HERE, f"--pg1-path={self._stand_in}"]
         if not self._stand_in.exists():
             make_stand_in(self._stand_in, self.source.system_identifier, self.tools, self.logs / "pgbackrest-wal.log")
         return write_script(

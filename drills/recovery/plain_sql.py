@@ -28,6 +28,11 @@ _INSERTS = re.compile(rb"(?:\s*INSERT INTO (?:[^'\"$\\\-/;]++|'[^'\\]*+'|\"[^\"]
 _AHEAD = 256
 """Bytes that a token may be looked for in what is read next."""
 _END = b"\n\\.\n"
+_LINE_END = re.compile(rb"[\r\n]")
+"""For psql, either ends a comment."""
+_NUL = "it holds a NUL byte, and psql drops the rest of a line behind one"
+_CRLF = r"its lines end in \r\n, which damages rows: have it made anew by pg_dump --file"
+_STARTED = b"-- Started on "
 _WHOLE = b"-- PostgreSQL database dump complete"
 _CLUSTER = b"-- PostgreSQL database cluster dump"
 _RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)\s*")
@@ -74,6 +79,10 @@ class PlainSql:
         self._whole = False
         self.database = ""
         """What `\\connect` leads to; empty where the dump makes no database."""
+        self.started = ""
+        """When it was begun, as pg_dump --verbose writes it."""
+        self._nul = False
+        self._crlf = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What of it psql may read by now.
@@ -81,7 +90,11 @@ class PlainSql:
         Raises:
             ToolError: there is something in it that pg_dump does not write.
         """
+        if self._nul:
+            return
+        data, nul, _ = data.partition(b"\0")
         yield from self._take(self._rest + data, last=False)
+        self._nul = bool(nul)
 
     def finish(self) -> Iterator[bytes]:
         """What was held back for want of more."""
@@ -93,6 +106,8 @@ class PlainSql:
 
     def missing(self) -> str:
         """What a dump that has been read to its end lacks; empty when it is whole."""
+        if self._nul or self._crlf:
+            return _NUL if self._nul else _CRLF
         if self._mode is _Mode.ROWS:
             return f"it ends within the rows of {self._table}: they have no end mark"
         if self._mode not in {_Mode.SQL, _Mode.LINE} or self._begun:
@@ -101,9 +116,7 @@ class PlainSql:
             return "it ends within a command"
         if self._token:
             return "it ends without the \\unrestrict that belongs to its \\restrict"
-        if not self._whole:
-            return "its last line, `-- PostgreSQL database dump complete`, is missing"
-        return ""
+        return "" if self._whole else "its last line, `-- PostgreSQL database dump complete`, is missing"
 
     def _take(self, buffer: bytes, *, last: bool) -> Iterator[bytes]:
         at = 0
@@ -263,11 +276,14 @@ class PlainSql:
         return end + len(mark)
 
     def _line(self, buffer: bytes, at: int, last: bool) -> int:  # noqa: FBT001 - same
-        end = buffer.find(b"\n", at) + 1
-        if not end and not last:
+        found = _LINE_END.search(buffer, at)
+        if not found and not last:
             return at
-        end = end or len(buffer)
+        end = found.end() if found else len(buffer)
         comment = buffer[at:end].strip()
+        if not self._begun:
+            self._crlf = self._crlf or buffer[end - 1 : end + 1] == b"\r\n"
+            self.started = self.started or comment.partition(_STARTED)[2].decode("utf-8", "replace")
         if comment == _CLUSTER and not self._begun:
             raise ToolError(
                 "the dump is one of a whole cluster, with its roles and their passwords (pg_dumpall)",

@@ -8,7 +8,8 @@ import psycopg
 
 from drills import events, guard
 from drills.addresses import Address, resolve_address
-from drills.likeness import extensions_of, extensions_on, judge_extensions, look_at_likeness
+from drills.extensions import extensions_of
+from drills.likeness import extensions_on, judge_extensions, look_at_likeness
 from drills.locks import Lock, holder
 from drills.places import open_place
 from drills.plan import BaseBackup, Managed

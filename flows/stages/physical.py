@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Bac
         backup = found.model_copy(update={"surroundings": source.around})
     drill.restore_command = copy_from_folder(wal)
     drill.aligned = measured.aligned
-    drill.journal.append(events.BackedUp(backup=backup))
+    drill.journal.append(events.BackedUp(backup=backup, reaches=_reaches(wish.to, measured)))
     check_log(drill, taken.log)
     return backup, file
 
@@ -124,7 +125,7 @@ def pick_pages(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Barman
         file = source.file(measured.snapshot, measured.measures, before, _basis(measured))
         backup = backup.model_copy(update={"surroundings": source.around})
     drill.aligned = measured.aligned
-    drill.journal.append(events.BackedUp(backup=backup))
+    drill.journal.append(events.BackedUp(backup=backup, reaches=_reaches(wish.to, measured)))
     return backup, file
 
 
@@ -232,6 +233,13 @@ def _target(point: plan.Point | None, measured: Measured, segment: int) -> Recov
     # On a server at rest the next record's place lies behind the header of a page that nobody has written yet.
     reach = page_start(measured.snapshot.wal_lsn, segment) if kind == TargetKind.LATEST else ""
     return RecoveryTarget(kind=TargetKind(kind), value=value, reach=reach)
+
+
+def _reaches(point: plan.Point | None, measured: Measured) -> datetime | None:
+    """As of when a copy is that was recovered to this point; a place in the WAL and a name do not say it."""
+    if point is None:
+        return None
+    return measured.snapshot.taken if point.latest else point.time
 
 
 def _basis(measured: Measured) -> Basis:
