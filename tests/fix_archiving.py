@@ -118,7 +118,7 @@ def scalar(address: Address, statement: str) -> Any:  # noqa: ANN401 - as the se
     return run_sql(address, statement)[0][0]
 
 
-@pytest.fixture(scope="module", params=["embedded", "debian"])
+@pytest.fixture(scope="module", params=["embedded", pytest.param("debian", marks=pytest.mark.thorough)])
 def archiving(request: pytest.FixtureRequest) -> Iterator[Archiving]:
     """A server that archives to a folder, is configured by ALTER SYSTEM to reach out, and was backed up."""
     if request.param == "debian" and not DEBIAN.exists():

@@ -175,6 +175,8 @@ def cloud(networks: tuple[str, dict[str, str]], tmp_path: Path, monkeypatch: pyt
     made = Cloud(tmp_path / "aws.jsonl", _session(), groups)
     for region in (REGION, ELSEWHERE):
         moto = made.moto(region)
+        if "production" not in moto.subnet_groups:  # moto has one memory, which other tests may have emptied
+            _build(made, region)
         for things in (moto.databases, moto.clusters, moto.database_snapshots, moto.cluster_snapshots):
             things.clear()
     _client.cache_clear()  # a client keeps the hooks that its session had when it was made

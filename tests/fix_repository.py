@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,8 +158,9 @@ def look(folder: Path) -> dict[str, tuple[int, int, int, int]]:
     """Everything in a folder: by path its mode, size, and times of change to the nanosecond."""
     found = {}
     for path in (folder, *folder.rglob("*")):
-        it = path.lstat()
-        found[str(path)] = (it.st_mode, it.st_size, it.st_mtime_ns, it.st_ctime_ns)
+        with suppress(FileNotFoundError):  # production goes on archiving
+            it = path.lstat()
+            found[str(path)] = (it.st_mode, it.st_size, it.st_mtime_ns, it.st_ctime_ns)
     return found
 
 

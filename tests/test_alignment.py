@@ -275,7 +275,7 @@ def move_on(cluster: Cluster, next_xid: int) -> None:
     own(segment)
 
 
-@pytest.fixture(scope="module", params=["embedded", "debian"])
+@pytest.fixture(scope="module", params=["embedded", pytest.param("debian", marks=pytest.mark.thorough)])
 def tools(request: pytest.FixtureRequest) -> Tools:
     if request.param == "debian" and not DEBIAN.exists():
         pytest.skip("Debian's PostgreSQL 15 is not installed")
@@ -367,6 +367,7 @@ def test_a_snapshot_around_the_wrap_of_32_bits_aligns() -> None:
 # --- one thing after another ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_commit_right_behind_the_noted_position_is_not_replayed(quiet_source: Source) -> None:
     quiet_source.back_up()
     quiet_source.run("INSERT INTO happened VALUES (1, 'seen')")
@@ -642,6 +643,7 @@ def test_a_snapshot_from_before_the_backups_end_is_of_no_use(strip: Strip) -> No
 # --- what the copy says ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_what_the_copy_cannot_say_is_no_proof(strip: Strip) -> None:
     aligned = strip.find()
     assert isinstance(aligned, Aligned)

@@ -53,6 +53,7 @@ def start(place: Path, rows: int) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.thorough
 def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(place: Path) -> None:
     (place / "proving.md").write_text("of an earlier run")
     said, _ = start(place, 2000).communicate()
@@ -75,6 +76,7 @@ def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(place: Path) -> N
     assert list((place / "tmp").iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_interrupted_it_removes_what_it_made_and_writes_nothing(place: Path) -> None:
     process = start(place, 2000)
     assert process.stdout is not None

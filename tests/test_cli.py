@@ -111,7 +111,7 @@ def test_a_stopped_run_cleans_up_reports_and_ends_with_four(home: Path, shop: Da
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("method", ["dump", "basebackup", "pgbackrest"])
+@pytest.mark.parametrize("method", ["dump", "basebackup", pytest.param("pgbackrest", marks=pytest.mark.thorough)])
 def test_the_demo_passes_under_load_and_leaves_only_its_report(home: Path, method: str) -> None:
     if method == "pgbackrest" and shutil.which(method) is None:
         pytest.skip("pgbackrest is not installed")

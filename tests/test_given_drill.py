@@ -27,6 +27,7 @@ FORMS = {
     "directory": ["--format=directory"],
     "tar": ["--format=tar"],
     "plain": ["--format=plain", "--verbose"],
+    "terse": ["--format=plain"],
     "plain.gz": ["--format=plain", "--verbose"],
 }
 OPEN_PERIOD = """
@@ -187,7 +188,7 @@ def make_older(path: Path, age: timedelta) -> None:
 def test_an_old_dump_fails_by_its_age_and_by_the_objective_and_by_nothing_else(
     home: Path, sold: Database, tmp_path: Path
 ) -> None:
-    path = dump(sold, tmp_path, "plain")
+    path = dump(sold, tmp_path, "terse")
     make_older(path, timedelta(hours=30))
     record = run_drill(home, plan(sold, path, {"max_age": "26h"}, objectives={"rpo": "26h", "rto": "5min"}))
     assert record.verdict is Verdict.FAIL
@@ -203,7 +204,7 @@ def test_an_old_dump_fails_by_its_age_and_by_the_objective_and_by_nothing_else(
 def test_the_objective_counts_the_age_of_the_dump_where_the_plan_limits_none(
     home: Path, sold: Database, tmp_path: Path
 ) -> None:
-    path = dump(sold, tmp_path, "plain")
+    path = dump(sold, tmp_path, "terse")
     make_older(path, timedelta(hours=30))
     failed = run_drill(home, plan(sold, path, objectives={"rpo": "29h"}))
     assert failed.verdict is Verdict.FAIL

@@ -210,6 +210,7 @@ def test_a_copy_that_takes_no_writes_is_not_broken_at_all(shop: Database, tmp_pa
             END IF;
         END $$;
         CREATE EVENT TRIGGER refuse ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION refuse();
+        ALTER EVENT TRIGGER refuse ENABLE ALWAYS;
         """
     run_sql(shop.owner, refuse)
     with pytest.raises(ClusterError, match="no commit was acknowledged before the fault"):

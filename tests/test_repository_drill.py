@@ -249,6 +249,7 @@ def test_under_load_every_row_is_equal_and_the_repository_is_only_read(home: Pat
     assert [path for path in changed if not Path(path).name.startswith("archive.info")] == []
 
 
+@pytest.mark.thorough
 def test_a_damaged_copy_fails(home: Path, busy_backrest: Kept) -> None:
     record = run_drill(
         home, busy_backrest.plan(), {"check": on_copy("UPDATE invoice SET amount = amount + 0.01 WHERE id = 77")}
@@ -342,6 +343,7 @@ def test_wal_that_is_never_archived_is_unknown_after_the_patience(home: Path, bu
     nothing_is_open(busy_backrest)
 
 
+@pytest.mark.thorough
 def test_production_that_fills_segments_faster_than_they_are_fetched_does_not_keep_the_drill_waiting(
     home: Path, backrest: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:

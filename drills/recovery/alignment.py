@@ -126,6 +126,8 @@ def _read(dump: _Dump, order: Order, first: int, needed: int) -> NeedsMore | Non
     Raises:
         ToolError: it is damaged.
     """
+    if first >= needed:
+        return None
     with dump.running(f"--start={show_lsn(first)}", f"--end={show_lsn(needed)}", "--rmgr=Transaction") as run:
         for line in run.lines():
             commit = parse_commit(line, order.view)

@@ -136,7 +136,8 @@ def _archive(source: Expecting, method: Existing, wal: Path, backup: Backup) -> 
         " WHERE name = 'wal_segment_size') FROM pg_current_wal_insert_lsn() AS here"
     ).fetchone()
     name, here, size = given(row)
-    timeline, number = int(name[:8], 16), parse_lsn(here) // size
+    # From the one before, so that there is a record ahead of the snapshot where a segment has just begun.
+    timeline, number = int(name[:8], 16), max(parse_lsn(here) // size - 1, 1)
 
     def go_on(noted: str) -> None:
         # Production may write faster than one segment after the other is fetched: to its newest one there is no end.
