@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from drills.measures import CONTROL_SUFFIX
 
+AFTER_RESTORE = "after restore"
+"""The name of the first round of checks."""
 BY_PROGRAMS = "by programs"
 """The name of the last round, in which programs may write to the copy."""
 _PROGRAMS = {"command", "http"}
@@ -27,6 +29,11 @@ FULL_READ = "every table was read"
 """The check that the whole copy is there, on a server that brings blocks when they are first asked for."""
 _NAMED_CHECKS = ("totals", "ledger", "invariants", "smoke")
 """The keys of a plan whose checks have names of their own."""
+
+
+def after_outage(name: str) -> str:
+    """The name of the round of checks that follows this outage."""
+    return f"after {name}"
 
 
 def planned_outages(plan: dict[str, object]) -> list[dict[str, str]]:

@@ -213,6 +213,8 @@ class Backup(Model):
     """What the tool that made it calls it."""
     taken: Instant | None = None
     """When it was complete; None where it was taken from the snapshot of the drill."""
+    perhaps_older: bool = False
+    """Nobody says when it was taken: `taken` is the time of its file, and a copy of an old file is a new file."""
     start_lsn: str = ""
     """Of a physical backup: where replay has to begin."""
     stop_lsn: str = ""
@@ -310,6 +312,8 @@ class Objective(Model):
     measured_seconds: float | None
     verdict: Verdict
     meaning: str
+    at_least: bool = False
+    """It may be more than what was measured: enough to see a target missed, and never to see one met."""
 
 
 class Span(Model):

@@ -23,7 +23,8 @@ def show_seconds(seconds: float | None) -> str:
 def show_objective(objective: Objective) -> str:
     """Target beside measured."""
     measured, target = show_seconds(objective.measured_seconds), show_seconds(objective.target_seconds)
-    return f"{objective.name}: {measured} against {target} ({objective.verdict.value})"
+    least = "at least " if objective.at_least else ""
+    return f"{objective.name}: {least}{measured} against {target} ({objective.verdict.value})"
 
 
 def markdown(record: Record, bundle: Path) -> str:

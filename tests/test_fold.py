@@ -13,16 +13,11 @@ from fix_results import UNKNOWN, check
 from drills import events
 from drills.errors import JournalError
 from drills.events import Entry, Event
-from drills.fold import (
-    AFTER_RESTORE,
-    _Folding,
-    _skipped,
-    fold,
-    outstanding,
-    verdict_if_closed,
-)
+from drills.fold import fold, outstanding, verdict_if_closed
+from drills.gathered import Gathered
 from drills.journal import Reading, read_journal
-from drills.planned import BY_PROGRAMS, planned_checks
+from drills.judgement import _skipped
+from drills.planned import AFTER_RESTORE, BY_PROGRAMS, planned_checks
 from drills.record import Record
 from drills.records import Line, Outcome, Resource, Verdict
 
@@ -210,18 +205,18 @@ def test_programs_are_asked_in_the_last_round_and_in_no_other() -> None:
     smoke = [{"kind": kind, "name": kind} for kind in ("command", "sql", "http")]
     plan: dict[str, object] = {"checks": {"row_counts": False, "tables": False, "smoke": smoke}, "outages": []}
     assert planned_checks(plan) == ["sql"]
-    folding = _Folding(rounds={AFTER_RESTORE, BY_PROGRAMS})
-    folding.checks = {AFTER_RESTORE: [check("sql", 1.0, []), check("command", 1.0, []), check("http", 1.0, [])]}
-    assert _skipped(plan, folding) == ["the check command, by programs", "the check http, by programs"]
-    folding.checks = {
+    gathered = Gathered(rounds={AFTER_RESTORE, BY_PROGRAMS})
+    gathered.checks = {AFTER_RESTORE: [check("sql", 1.0, []), check("command", 1.0, []), check("http", 1.0, [])]}
+    assert _skipped(plan, gathered) == ["the check command, by programs", "the check http, by programs"]
+    gathered.checks = {
         AFTER_RESTORE: [check("sql", 1.0, [])],
         BY_PROGRAMS: [check("command", 1.0, []), check("http", 1.0, [])],
     }
-    assert _skipped(plan, folding) == []
-    folding.rounds.remove(BY_PROGRAMS)
-    assert _skipped(plan, folding) == ["the end of the checks by programs"]
-    folding.checks.pop(BY_PROGRAMS)
-    assert _skipped(plan, folding) == ["the checks by programs"]
+    assert _skipped(plan, gathered) == []
+    gathered.rounds.remove(BY_PROGRAMS)
+    assert _skipped(plan, gathered) == ["the end of the checks by programs"]
+    gathered.checks.pop(BY_PROGRAMS)
+    assert _skipped(plan, gathered) == ["the checks by programs"]
 
 
 def test_a_journal_from_before_a_check_was_there_does_not_lack_it() -> None:

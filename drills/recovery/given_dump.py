@@ -34,8 +34,6 @@ _STARTED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?: (.+))?")
 _DATABASE = re.compile(r"^;     dbname: (.*)$", re.MULTILINE)
 _ROWS = re.compile(r"^(\d+); \d+ \d+ TABLE DATA ", re.MULTILINE)
 _LISTING = 600.0
-_LEAST = "at least"
-"""Among the details of a backup of which nobody says when it was begun."""
 _CLOCKS_APART = 120
 """Seconds that the clocks of two machines may differ."""
 
@@ -74,13 +72,13 @@ class GivenDump:
             seconds=round(time.monotonic() - begun, 6),
             label=found.label,
             taken=made,
+            perhaps_older=least,
             details={
                 "format": found.looked.form.value + (", gzip" if found.looked.zipped else ""),
                 "database": database,
                 "taken": according,
                 "file": str(found.place),
                 "inner sha256": found.looked.inner,
-                **({_LEAST: "the dump may be older"} if least else {}),
                 **({"not looked through": unread} if (unread := _unread(found)) else {}),
                 **found.details,
             },
@@ -174,7 +172,7 @@ def judge_age(backup: Backup, limit: float | None, now: datetime) -> Finding:
     if age > limit or age < -_CLOCKS_APART:
         hint = "look at what makes the backups: the newest is older than max_age" if age > limit else "a clock is wrong"
         return Finding(name=name, verdict=Verdict.FAIL, found=f"{found}; at most {limit / 3600:.1f} h", hint=hint)
-    if _LEAST in backup.details:
+    if backup.perhaps_older:
         return Finding(
             name=name,
             verdict=Verdict.UNKNOWN,

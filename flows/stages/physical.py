@@ -20,10 +20,9 @@ from drills import events, plan
 from drills.addresses import Address, resolve_address
 from drills.commits import Aligned, Alignment, Misaligned, NeedsMore
 from drills.errors import CheckError
-from drills.fold import AFTER_RESTORE
 from drills.measures import Measures
 from drills.places import open_place
-from drills.planned import ALIGNMENT
+from drills.planned import AFTER_RESTORE, ALIGNMENT
 from drills.records import Backup, Basis, CheckResult, Copy, FileRef, Server, Snapshot, Verdict, utc_now
 from drills.recovery.alignment import find_target
 from drills.recovery.basebackup import BaseBackup

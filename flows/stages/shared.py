@@ -12,11 +12,10 @@ import psycopg
 from drills import events, guard, plan
 from drills.addresses import Address
 from drills.errors import GuardError
-from drills.fold import AFTER_RESTORE
 from drills.likeness import judge_collations, judge_likeness, look_at_likeness
 from drills.measures import Query
 from drills.places import open_place
-from drills.planned import AGE
+from drills.planned import AFTER_RESTORE, AGE
 from drills.records import (
     Backup,
     Basis,
