@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from checks.base import ACTUAL, DIFFERENCE, EXPECTED, SIDE, VERDICT, Answer, frame, join, named
-from checks.relations import KINDS
+from checks.scanning.relations import KINDS
 from drills.measures import LARGE_OBJECTS, Measures, TableCount
-from drills.plan_checks import Content
+from drills.plans.checks import Content
 from drills.records import Verdict
 
 _KEYS = ("table",)

@@ -33,8 +33,8 @@ from checks.totals import refuse_unlike, without_a_side
 from checks.totals_sql import on_side, own
 from drills.errors import CheckError
 from drills.measures import Total, TotalRow
-from drills.plan_sums import Sign, Sum
-from drills.plan_totals import SIDES, LedgerCheck, TotalCheck
+from drills.plans.sums import Sign, Sum
+from drills.plans.totals import SIDES, LedgerCheck, TotalCheck
 from drills.records import Verdict
 
 Sums = Mapping[str, Decimal | None]

@@ -16,19 +16,19 @@ from typing import Literal
 import psycopg
 
 from checks.asking import Log, OpenSession
-from checks.folding import fold, total_alone
 from checks.ledger import parts
-from checks.lotwork import in_lots, lot
-from checks.relations import Table, read_tables
-from checks.scans import Piece, large_objects, ordered_key, plan_scan, rows_in_bucket, stored_groups
+from checks.scanning.folding import fold, total_alone
+from checks.scanning.lotwork import in_lots, lot
+from checks.scanning.relations import Table, read_tables
+from checks.scanning.scans import Piece, large_objects, ordered_key, plan_scan, rows_in_bucket, stored_groups
+from checks.scanning.tablework import PAGE, TableWork, cut_in_pieces
 from checks.sequences import read_sequences
 from checks.sharing import Advance, Crew, Work
-from checks.structure import read_structure
-from checks.tablework import PAGE, TableWork, cut_in_pieces
+from checks.structure.compare import read_structure
 from drills.errors import CheckError
 from drills.measures import LARGE_OBJECTS, Item, Measures, Relation, TableCount, Total
-from drills.plan_checks import Checks
-from drills.plan_totals import TotalCheck
+from drills.plans.checks import Checks
+from drills.plans.totals import TotalCheck
 
 _OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 _SERVER = """

@@ -16,10 +16,10 @@ import psycopg
 
 from checks.asking import Log, OpenSession
 from checks.base import ACTUAL, DIFFERENCE, EXPECTED, SIDE, VERDICT, Answer, frame, join, named
-from checks.catalogue import OWN_SCHEMA, no_member
 from checks.lots import in_lots
 from checks.names import identifier, qualified
 from checks.sequence_ends import End, read_ends
+from checks.structure.catalogue import OWN_SCHEMA, no_member
 from drills.errors import CheckError
 from drills.measures import Measures, SequenceState
 from drills.records import Verdict

@@ -24,7 +24,7 @@ from checks.plans import reading_no_foreign_table, tables_read
 from checks.smoke_programs import ask_application, run_command
 from checks.values import compare_value, one_value, outside
 from drills.errors import CheckError
-from drills.plan_smoke import Smoke, SmokeCommand, SmokeHttp, SmokeSql, SmokeWithin
+from drills.plans.smoke import Smoke, SmokeCommand, SmokeHttp, SmokeSql, SmokeWithin
 from drills.probes import Probe
 from drills.records import LINES_KEPT, Basis
 from drills.secrets import VAULT

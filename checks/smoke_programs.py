@@ -10,7 +10,7 @@ import time
 
 from checks.base import Answer
 from checks.lines import judged, told
-from drills.plan_smoke import PORT, SmokeCommand, SmokeHttp
+from drills.plans.smoke import PORT, SmokeCommand, SmokeHttp
 from drills.probes import NoReply, Probe, Reply, Served
 from drills.units import show_duration
 

@@ -14,25 +14,25 @@ from pathlib import Path
 from checks.asking import Log, OpenSession
 from checks.base import Answer, Question, answer
 from checks.content import compare_content
-from checks.control import compare_control
+from checks.control.compare import compare_control
 from checks.integrity import integrity_questions
 from checks.invariants import ask_invariant
 from checks.ledger import judge, parts
-from checks.locate import Locator
+from checks.locating.locate import Locator
 from checks.measure import Scope, Wish, measure
 from checks.row_counts import compare_row_counts, emptied
 from checks.sequences import compare_sequences
 from checks.sharing import Advance
 from checks.smoke import program_questions, smoke_questions
-from checks.structure import compare_structure
+from checks.structure.compare import compare_structure
 from checks.tables import compare_tables
 from checks.totals import compare_totals
 from checks.totals_sql import total_statement
 from drills.backup_rows import GiveRows
 from drills.errors import CheckError
 from drills.measures import Expectations, Measures, Total
-from drills.plan_checks import Checks, InvariantCheck
-from drills.plan_totals import LedgerCheck, TotalCheck, control_name
+from drills.plans.checks import Checks, InvariantCheck
+from drills.plans.totals import LedgerCheck, TotalCheck, control_name
 from drills.probes import Probe
 from drills.records import Basis, CheckResult
 

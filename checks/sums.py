@@ -11,7 +11,7 @@ from decimal import Decimal
 from checks.base import EXACT, figure, shown
 from drills.errors import CheckError
 from drills.measures import ControlTotals, Total, TotalRow
-from drills.plan_sums import Tolerance
+from drills.plans.sums import Tolerance
 from drills.records import Verdict
 
 LINE = "line"

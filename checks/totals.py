@@ -23,8 +23,8 @@ from checks.sums import (
 )
 from drills.errors import CheckError
 from drills.measures import Total
-from drills.plan_sums import Sum, Tolerance
-from drills.plan_totals import TotalCheck
+from drills.plans.sums import Sum, Tolerance
+from drills.plans.totals import TotalCheck
 from drills.records import Verdict
 
 _COUNTS = ("rows", "amounts")

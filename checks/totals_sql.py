@@ -12,7 +12,7 @@ from datetime import datetime
 from psycopg import sql
 
 from drills.errors import CheckError
-from drills.plan_sums import Closing, Sign, Sum
+from drills.plans.sums import Closing, Sign, Sum
 
 
 def group_expressions(check: Sum) -> list[str]:

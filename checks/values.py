@@ -13,7 +13,7 @@ import psycopg
 from checks.asking import Sample
 from checks.base import EXACT, NULL, shown
 from drills.errors import CheckError
-from drills.plan_section import NUMBER
+from drills.plans.section import NUMBER
 from drills.records import LINES_KEPT
 
 _NUMBERS = {psycopg.adapters.types[name].oid for name in ("int2", "int4", "int8", "numeric", "float4", "float8")}

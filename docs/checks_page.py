@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from checks.damages import DAMAGES
-from drills.plan_negative import CHOSEN
+from checks.negative.damages import DAMAGES
+from drills.plans.negative import CHOSEN
 
 HEAD = """\
-<!-- Written by docs/generate.py from docs/checks_page.py and checks/damages.py: change it there, then `make docs`. -->
-# The checks
+<!-- Written by docs/generate.py from docs/checks_page.py and checks/negative/damages.py: change it there, then `make
+docs`. --> # The checks
 
 Each check answers PASS, FAIL or UNKNOWN. What was skipped, crashed, compared nothing, or lacked a tool is UNKNOWN. The
 basis is where the expected value comes from: *snapshot*, measured in the source inside the very snapshot that the

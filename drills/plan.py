@@ -13,14 +13,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from drills.fields import Address, Duration, Name, Period, Reference, Size, Text, Title, Tools, server_of
-from drills.plan_checks import Checks, InvariantCheck
-from drills.plan_given import GivenDump
-from drills.plan_negative import NegativeControl
-from drills.plan_rds import Aurora, Managed, Rds
-from drills.plan_recovery import BaseBackup, Dump, Pages, Point
-from drills.plan_repository import Barman, Pgbackrest, Walg
-from drills.plan_section import Section, fault, refuse_twice
-from drills.plan_totals import TotalCheck
+from drills.plans.checks import Checks, InvariantCheck
+from drills.plans.given import GivenDump
+from drills.plans.negative import NegativeControl
+from drills.plans.rds import Aurora, Managed, Rds
+from drills.plans.recovery import BaseBackup, Dump, Pages, Point
+from drills.plans.repository import Barman, Pgbackrest, Walg
+from drills.plans.section import Section, fault, refuse_twice
+from drills.plans.totals import TotalCheck
 from drills.units import parse_duration, parse_size, show_duration
 
 __all__ = [

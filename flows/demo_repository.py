@@ -13,7 +13,7 @@ from pathlib import Path
 from drills.clusters import Cluster
 from drills.errors import ClusterError
 from drills.processes import last_words, run_tool
-from drills.recovery.repository import find_program, make_folder
+from drills.recovery.repositories.repository import find_program, make_folder
 
 STANZA = "bank"
 _PACE = "2s"

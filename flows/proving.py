@@ -15,7 +15,7 @@ from functools import partial
 
 from checks.asking import Log
 from checks.expectations import read_expectations
-from checks.negative import negative_control, no_control
+from checks.negative.control import negative_control, no_control
 from checks.suite import Subject
 from drills import events, guard
 from drills.addresses import Address

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from drills import events
 from drills.errors import DrillbookError, JournalError, UnforeseenError
-from drills.plan_smoke import SmokeCommand, SmokeHttp
 from drills.planned import AFTER_RESTORE, after_outage
+from drills.plans.smoke import SmokeCommand, SmokeHttp
 from drills.record import Record
 from drills.records import Verdict
 from drills.secrets import VAULT

@@ -21,7 +21,6 @@ from psycopg import sql
 from drills import events
 from drills.addresses import resolve_address
 from drills.applications import end_applications, leave_out_unmasked
-from drills.aws import Aws
 from drills.errors import ClusterError, DrillbookError, EvidenceError, JournalError
 from drills.fold import fold, outstanding, verdict_if_closed
 from drills.journal import Journal, read_journal
@@ -29,8 +28,9 @@ from drills.locks import Lock, holder
 from drills.places import open_place
 from drills.record import Record
 from drills.records import Problem, Resource, Verdict
-from drills.recovery.rds_destroy import DELETE_LIMIT, destroy
-from drills.recovery.rds_kinds import KINDS, name_of
+from drills.recovery.aws.client import Aws
+from drills.recovery.aws.destroy import DELETE_LIMIT, destroy
+from drills.recovery.aws.kinds import KINDS, name_of
 from drills.remains import destroy_cluster, remove_folder
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session

@@ -19,8 +19,8 @@ from fix_postgres import QUICK, run_sql
 from drills.addresses import Address
 from drills.clusters import Cluster, destroy_cluster, make_cluster, processes_using
 from drills.processes import run_tool
-from drills.recovery.physical import Adopted, adopt_cluster
-from drills.recovery.replay import copy_from_folder
+from drills.recovery.pages.adopt import Adopted, adopt_cluster
+from drills.recovery.pages.replay import copy_from_folder
 from drills.targets import RecoveryTarget, TargetKind
 from drills.tools import Tools, embedded_tools
 

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from fix_postgres import Database
 
-from drills import plan_rds
-from drills.aws import Aws
+from drills.plans import rds as plan_rds
 from drills.records import Resource
-from drills.recovery.rds import Rds
-from drills.recovery.rds_destroy import destroy
+from drills.recovery.aws.client import Aws
+from drills.recovery.aws.destroy import destroy
+from drills.recovery.aws.rds import Rds
 from drills.secrets import VAULT
 
 REGION, ELSEWHERE = "eu-central-1", "eu-west-1"

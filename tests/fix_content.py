@@ -13,8 +13,8 @@ from checks.content import compare_content
 from checks.measure import Scope, Wish, measure
 from drills.addresses import Address
 from drills.measures import Measures
-from drills.plan_checks import Content
-from drills.plan_totals import TotalCheck
+from drills.plans.checks import Content
+from drills.plans.totals import TotalCheck
 from drills.records import Verdict
 
 Digest = Literal["fast", "sha256"]

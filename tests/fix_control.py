@@ -12,7 +12,7 @@ import openpyxl
 from fix_checks import total_check
 
 from checks.base import Question, answer
-from checks.control import compare_control, read_control
+from checks.control.compare import compare_control, read_control
 from drills.measures import ControlTotals, Total, TotalRow
 from drills.plan import TotalCheck
 from drills.records import Basis, CheckResult

@@ -17,13 +17,13 @@ from fix_structure import BINARIES
 
 from checks.asking import OpenSession
 from checks.measure import Scope, Wish, measure
-from checks.negative import negative_control
+from checks.negative.control import negative_control
 from checks.suite import Subject
 from drills.addresses import Address
 from drills.clusters import make_cluster
 from drills.measures import Expectations
 from drills.plan import Checks
-from drills.plan_negative import NegativeControl
+from drills.plans.negative import NegativeControl
 from drills.records import CheckResult, utc_now
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.tools import Tools

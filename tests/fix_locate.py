@@ -25,7 +25,7 @@ from drills.plan import Checks
 from drills.plan import Dump as DumpPlan
 from drills.records import CheckResult, utc_now
 from drills.recovery.base import Workspace
-from drills.recovery.dump import Dump
+from drills.recovery.dumps.dump import Dump
 from drills.sessions import Access, Limits, session
 from drills.tools import Tools, embedded_tools
 

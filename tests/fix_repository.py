@@ -23,8 +23,8 @@ from drills.places import server_account
 from drills.processes import run_tool
 from drills.records import Server
 from drills.recovery.base import Physical, Workspace
-from drills.recovery.physical import make_superuser, open_copy, prepare_files
-from drills.recovery.replay import recover_files
+from drills.recovery.pages.adopt import make_superuser, open_copy, prepare_files
+from drills.recovery.pages.replay import recover_files
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.targets import RecoveryTarget, TargetKind
 from drills.tools import Tools

@@ -16,7 +16,7 @@ from fix_postgres import QUICK, run_sql
 
 from checks.asking import Log, OpenSession
 from checks.sequences import read_sequences
-from checks.structure import read_structure
+from checks.structure.compare import read_structure
 from drills.addresses import Address
 from drills.clusters import Cluster, make_cluster
 from drills.measures import Measures

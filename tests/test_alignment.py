@@ -24,13 +24,13 @@ from drills.errors import GuardError, ToolError
 from drills.places import server_account
 from drills.processes import has_ended, plain_environment, run_tool, spawn, stop_process
 from drills.records import Verdict
-from drills.recovery.alignment import find_target
 from drills.recovery.base import Workspace
-from drills.recovery.laid_out import LaidOut
-from drills.recovery.physical import make_superuser, open_copy, prepare_files
-from drills.recovery.proof import ReplayEnd, prove_alignment
-from drills.recovery.replay import copy_from_folder, recover_files
-from drills.recovery.wal import History, Receiver, read_history, receiving
+from drills.recovery.pages.adopt import make_superuser, open_copy, prepare_files
+from drills.recovery.pages.alignment import find_target
+from drills.recovery.pages.laid_out import LaidOut
+from drills.recovery.pages.proof import ReplayEnd, prove_alignment
+from drills.recovery.pages.receiving import History, Receiver, read_history, receiving
+from drills.recovery.pages.replay import copy_from_folder, recover_files
 from drills.sessions import STAGING_LIMITS, Access, connect, session
 from drills.targets import RecoveryTarget, parse_lsn, show_lsn
 from drills.tools import Tools, embedded_tools

@@ -17,13 +17,13 @@ from fix_zoo import SETUP, ZOO, Kind
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from checks import scans
 from checks.content import compare_content
 from checks.measure import Scope, Wish, measure
+from checks.scanning import scans
 from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.measures import Measures
-from drills.plan_checks import Content
+from drills.plans.checks import Content
 from drills.records import Verdict
 from drills.sessions import STAGING_LIMITS, Access, connect
 

@@ -7,7 +7,7 @@ import pytest
 from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.errors import GuardError
-from drills.recovery.apart import refuse_production, which_server
+from drills.recovery.aws.apart import refuse_production, which_server
 from drills.sessions import STAGING_LIMITS, Access, session
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from drills.errors import AwsError
 from drills.records import Verdict
-from drills.recovery.aurora import Aurora
+from drills.recovery.aws.aurora import Aurora
 from drills.sessions import STAGING_LIMITS, Access, session
 
 

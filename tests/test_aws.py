@@ -11,9 +11,9 @@ import pytest
 from fix_aws import DRILL, NAME, REGION, Cloud, quiet, rds_method, refusal
 from fix_postgres import Database
 
-from drills.aws import Aws
-from drills.aws_errors import explain
 from drills.errors import AwsError, EvidenceError
+from drills.recovery.aws.client import Aws
+from drills.recovery.aws.errors import explain
 from drills.secrets import VAULT
 
 

@@ -26,9 +26,9 @@ from fix_repository import (
 
 from drills.errors import ClusterError, GuardError, ToolError
 from drills.places import server_account
-from drills.plan_repository import Barman as Plan
+from drills.plans.repository import Barman as Plan
 from drills.records import Verdict
-from drills.recovery.barman import Barman
+from drills.recovery.repositories.barman import Barman
 from drills.tools import Tools
 
 NO_MANIFEST = "no manifest"

@@ -24,10 +24,10 @@ from drills.plan import Plan
 from drills.processes import plain_environment, spawn, stop_process
 from drills.record import Record
 from drills.records import Basis, Outcome, Verdict
-from drills.recovery.alignment import find_target
 from drills.recovery.base import Workspace
-from drills.recovery.basebackup import BaseBackup
-from drills.recovery.wal import receiving
+from drills.recovery.pages.alignment import find_target
+from drills.recovery.pages.basebackup import BaseBackup
+from drills.recovery.pages.receiving import receiving
 from drills.targets import parse_lsn
 from flows.runtime import Drill
 from flows.stages.shared import staging_place

@@ -10,7 +10,7 @@ from fix_checks import Make, count_of, making, opening
 from fix_content import MODES, Digest, against, content, failing, measured_in
 from test_measure import ODD
 
-from checks import tablework
+from checks.scanning import tablework
 from drills.clusters import Cluster
 from drills.measures import LARGE_OBJECTS
 from drills.records import Verdict

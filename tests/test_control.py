@@ -20,7 +20,7 @@ from fix_control import (
 )
 from pydantic import ValidationError
 
-from checks.control import compare_control, read_control
+from checks.control.compare import compare_control, read_control
 from checks.totals import compare_totals
 from drills.errors import CheckError, PlanError
 from drills.planfile import parse_plan

@@ -22,7 +22,7 @@ from fix_control import (
     sums_of,
 )
 
-from checks.control_records import Writing
+from checks.control.records import Writing
 from drills.records import Verdict
 
 

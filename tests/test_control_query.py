@@ -24,8 +24,8 @@ from fix_totals import put_total
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
-from checks.control import read_control
-from checks.control_query import _connect_args
+from checks.control.compare import read_control
+from checks.control.query import _connect_args
 from drills.clusters import Cluster
 from drills.plan import TotalCheck
 from drills.records import Verdict

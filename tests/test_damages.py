@@ -11,10 +11,10 @@ from fix_checks import quiet
 from fix_damages import Books, books_kept, checks_of, controlled
 from fix_structure import BINARIES
 
-from checks.claims import claimed
-from checks.damages import DAMAGES
+from checks.negative.claims import claimed
+from checks.negative.damages import DAMAGES
 from checks.suite import run_checks
-from drills import plan_negative
+from drills.plans import negative as plan_negative
 from drills.records import Verdict
 
 CLAIMS = {"content", "row counts", "tables", "structure", "sequences", "amcheck", "totals", "ledger", "invariant"}

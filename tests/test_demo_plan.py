@@ -8,8 +8,8 @@ import pytest
 from fix_debian import find_debian
 
 from drills.clusters import Cluster
-from drills.plan_repository import Pgbackrest
 from drills.planfile import read_plan
+from drills.plans.repository import Pgbackrest
 from drills.tools import embedded_tools
 from flows.demo import Bank
 

@@ -17,11 +17,11 @@ from fix_zoo import SETUP, ZOO, Kind, folded
 
 from checks.content import compare_content
 from checks.measure import Scope, Wish, measure
-from checks.relations import Table, read_tables
-from checks.scans import plan_scan
+from checks.scanning.relations import Table, read_tables
+from checks.scanning.scans import plan_scan
 from drills.clusters import Cluster, make_cluster
 from drills.measures import Measures
-from drills.plan_checks import Content
+from drills.plans.checks import Content
 from drills.records import Verdict
 from drills.tools import Tools
 

@@ -22,7 +22,7 @@ from drills.planfile import read_plan
 from drills.processes import run_tool
 from drills.record import Record
 from drills.records import Outcome, Verdict
-from drills.recovery.dump import _size
+from drills.recovery.dumps.dump import _size
 from flows.cli import entry, exit_code
 from flows.index import drill_named
 from flows.rehearsal import rehearse
@@ -285,7 +285,7 @@ def test_a_table_dropped_from_the_dumps_list_is_missing(
             arguments = [*arguments[:-1], f"--use-list={kept}", arguments[-1]]
         return real(arguments, **kwargs)
 
-    monkeypatch.setattr("drills.recovery.dump.run_tool", without_notes)
+    monkeypatch.setattr("drills.recovery.dumps.dump.run_tool", without_notes)
     record = run_drill(home, shop.plan())
     assert record.verdict is Verdict.FAIL
     assert result_of(record, "tables").reason == "missing: public.note"
@@ -318,7 +318,7 @@ def test_a_server_that_goes_away_during_the_dump_is_unknown(
             cluster.kill()
         return size
 
-    monkeypatch.setattr("drills.recovery.dump._size", kill_when_it_writes)
+    monkeypatch.setattr("drills.recovery.dumps.dump._size", kill_when_it_writes)
     record = run_drill(home, database.plan())
     assert cluster.process is None
     assert record.verdict is Verdict.UNKNOWN

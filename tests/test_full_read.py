@@ -6,7 +6,7 @@ import pytest
 from fix_postgres import Database
 
 from drills.addresses import Address
-from drills.recovery.full_read import FullRead, read_every_table
+from drills.recovery.aws.full_read import FullRead, read_every_table
 from drills.sessions import STAGING_LIMITS, Access, session
 
 MORE = """

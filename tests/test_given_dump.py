@@ -20,14 +20,14 @@ from drills.addresses import Address
 from drills.clusters import Cluster, make_cluster
 from drills.errors import ToolError
 from drills.measures import Scan
-from drills.plan_given import GivenDump as Wish
+from drills.plans.given import GivenDump as Wish
 from drills.processes import plain_environment
 from drills.records import Surroundings, Verdict
 from drills.recovery.base import Restore, Taken, Workspace
-from drills.recovery.dump import digest_folder
-from drills.recovery.given_dump import GivenDump, judge_age
-from drills.recovery.plain_sql import PlainSql
-from drills.recovery.plain_statements import look_at
+from drills.recovery.dumps.dump import digest_folder
+from drills.recovery.dumps.given import GivenDump, judge_age
+from drills.recovery.dumps.plain_sql import PlainSql
+from drills.recovery.dumps.plain_statements import look_at
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import look_at_surroundings, prepare_cluster
 from drills.tools import Tools, embedded_tools

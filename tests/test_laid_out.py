@@ -13,7 +13,7 @@ from fix_postgres import run_sql
 
 from drills.clusters import destroy_cluster
 from drills.errors import ClusterError
-from drills.recovery.physical import adopt_cluster, prepare_files
+from drills.recovery.pages.adopt import adopt_cluster, prepare_files
 from drills.targets import RecoveryTarget, TargetKind
 
 
@@ -143,7 +143,7 @@ def test_a_tablespace_that_production_made_after_the_backup_is_never_followed_to
         assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
         destroy_cluster(beside)
         # With the door open, it is followed; that is found before anybody uses the copy, and would be too late.
-        monkeypatch.setattr("drills.recovery.replay.close_tablespaces", lambda _laid: None)
+        monkeypatch.setattr("drills.recovery.pages.replay.close_tablespaces", lambda _laid: None)
         archiving.lay_out(beside)
         with pytest.raises(ClusterError, match=rf"files of the copy lie outside of .* leads to {place}"):
             adopt(archiving, beside, archiving.latest())

@@ -18,8 +18,8 @@ from checks.ledger import judge, parts
 from drills.clusters import Cluster
 from drills.errors import CheckError
 from drills.measures import Total, TotalRow
-from drills.plan_checks import Checks
-from drills.plan_totals import LedgerCheck
+from drills.plans.checks import Checks
+from drills.plans.totals import LedgerCheck
 from drills.records import Basis, CheckResult, Verdict
 
 BOOKS = """

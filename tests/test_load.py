@@ -138,7 +138,7 @@ def test_a_dump_is_not_waited_for_when_measuring_has_failed(
         told.append(arguments[0])
         return done
 
-    monkeypatch.setattr("drills.recovery.dump.run_tool", run)
+    monkeypatch.setattr("drills.recovery.dumps.dump.run_tool", run)
     plan = write_plan(home, shop.plan(recovery={"method": "dump", "jobs": 1, "compression": "gzip"}))
     record = rehearse(open_drill(read_plan(plan), requester=None, home=home, progress=Silent()))
     assert record.verdict is Verdict.UNKNOWN

@@ -15,15 +15,15 @@ from fix_checks import Make, a_log, making, measured, opening
 from fix_locate import Taken, dump, take
 from fix_postgres import QUICK, SHOP, Database, end_cluster, run_sql
 
-from checks.locate import _MOST_TABLES
-from checks.locating_rows import in_ranges, near, rows_of_snapshot
-from checks.locating_sql import in_buckets, ranges, shift_of
+from checks.locating.locate import _MOST_TABLES
+from checks.locating.rows import in_ranges, near, rows_of_snapshot
+from checks.locating.statements import in_buckets, ranges, shift_of
 from drills.backup_rows import TableRows
 from drills.clusters import Cluster, make_cluster
 from drills.errors import ToolError
 from drills.measures import Scan
 from drills.records import LINES_KEPT, CheckResult, Verdict
-from drills.recovery.dump_rows import read_rows
+from drills.recovery.dumps.rows import read_rows
 from drills.sessions import STAGING_LIMITS, Access, connect, importing
 from drills.tools import Tools, embedded_tools
 

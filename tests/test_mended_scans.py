@@ -119,7 +119,7 @@ def test_materialized_views_are_told_of_since_their_rows_are_not_compared(make: 
 
 def test_a_table_that_takes_too_long_is_not_asked_again_and_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     database = make(TAGGED)
-    monkeypatch.setattr("checks.tablework.scan_statement", lambda *_, **__: "SELECT pg_sleep(60)")
+    monkeypatch.setattr("checks.scanning.tablework.scan_statement", lambda *_, **__: "SELECT pg_sleep(60)")
     log, hasty = a_log(), opening(database.reader, timedelta(seconds=1))
     wish = Wish((total_check(table="t"),), structure=False, sequences=False)
     found = measure(hasty, wish, Scope(), log, quiet)

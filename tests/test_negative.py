@@ -14,18 +14,18 @@ from fix_checks import a_log, quiet
 from fix_damages import Books, books_kept, checks_of, controlled, measured_books
 from fix_postgres import run_sql
 
-from checks import digests
-from checks.damages import DAMAGES
-from checks.hurry import Hurried
-from checks.negative import negative_control
-from checks.planting import Damage, plant, survey
-from checks.relations import Column
+from checks.negative.control import negative_control
+from checks.negative.damages import DAMAGES
+from checks.negative.hurry import Hurried
+from checks.negative.planting import Damage, plant, survey
+from checks.scanning import digests
+from checks.scanning.relations import Column
 from checks.sharing import Advance
 from checks.suite import Subject, run_checks
 from drills.errors import CheckError
 from drills.measures import Expectations
-from drills.plan_checks import Checks
-from drills.plan_negative import CHOSEN, NegativeControl
+from drills.plans.checks import Checks
+from drills.plans.negative import CHOSEN, NegativeControl
 from drills.records import CheckResult, Verdict
 from drills.sessions import Access
 
@@ -83,7 +83,7 @@ def test_a_check_that_is_blind_makes_it_unknown_and_the_damage_is_named(
     def blind(columns: Sequence[Column], salt: str = "row") -> str:
         return digest([column for column in columns if column.base != "numeric"], salt)
 
-    monkeypatch.setattr("checks.scans.row_digest", blind)
+    monkeypatch.setattr("checks.scanning.scans.row_digest", blind)
     expected = measured_books(books.address, checks_of())
     result = controlled(books, tmp_path, "one cent", "trailing space", "lost row", "dropped index", expected=expected)
     assert result.verdict is Verdict.UNKNOWN
@@ -157,7 +157,7 @@ def test_a_damage_whose_places_cannot_be_looked_for_is_unknown(
         raise CheckError("places: syntax error")
 
     lost = Damage("a row is lost", "row counts", broken)  # type: ignore[arg-type]
-    monkeypatch.setattr("checks.negative.DAMAGES", {**DAMAGES, "lost row": lost})
+    monkeypatch.setattr("checks.negative.control.DAMAGES", {**DAMAGES, "lost row": lost})
     result = controlled(books, tmp_path, "one cent", "lost row", "emptied table", "dropped index")
     assert (result.verdict, lines(result, Verdict.UNKNOWN)) == (Verdict.UNKNOWN, ["lost row"])
 
@@ -278,7 +278,7 @@ def test_figures_of_production_stay_in_the_folder_of_the_drill(
         places.append(folder)
         return run_checks(wish, expected, subject, folder, advance)
 
-    monkeypatch.setattr("checks.negative.run_checks", noting)
+    monkeypatch.setattr("checks.negative.control.run_checks", noting)
     assert controlled(books, tmp_path, *FEW).verdict is Verdict.PASS
     folder = tmp_path / "reconcile" / "control"
     assert len(places) == 2 * len(FEW)
@@ -291,7 +291,7 @@ def test_what_was_found_stays_found_when_the_time_is_over(
 ) -> None:
     ahead = 0.0
     real = time.monotonic
-    monkeypatch.setattr("checks.hurry.time", SimpleNamespace(monotonic=lambda: real() + ahead))
+    monkeypatch.setattr("checks.negative.hurry.time", SimpleNamespace(monotonic=lambda: real() + ahead))
 
     def slow(*_: object, **__: object) -> None:
         nonlocal ahead
@@ -316,7 +316,7 @@ def test_what_was_found_stays_found_when_a_question_cannot_be_asked(
             raise CheckError("relations: canceling statement due to statement timeout")
         return run_checks(wish, *rest)
 
-    monkeypatch.setattr("checks.negative.run_checks", broken)
+    monkeypatch.setattr("checks.negative.control.run_checks", broken)
     result = controlled(books, tmp_path, *FEW)
     assert (lines(result, Verdict.PASS), lines(result, Verdict.UNKNOWN)) == (
         ["one cent", "dropped index"],

@@ -15,11 +15,11 @@ from fix_repository import Production, counts_of, debian_tools, flip, look, own,
 
 from drills.errors import ClusterError, GuardError, SecretError, ToolError
 from drills.places import server_account
-from drills.plan_repository import Pgbackrest as Plan
+from drills.plans.repository import Pgbackrest as Plan
 from drills.records import Verdict
-from drills.recovery.pgbackrest import Pgbackrest
-from drills.recovery.repository import age_of, make_folder
-from drills.recovery.standin import give_identity, make_stand_in
+from drills.recovery.repositories.pgbackrest import Pgbackrest
+from drills.recovery.repositories.repository import age_of, make_folder
+from drills.recovery.repositories.standin import give_identity, make_stand_in
 from drills.tools import Tools, embedded_tools
 
 CIPHER = "correct horse battery staple"

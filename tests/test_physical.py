@@ -16,9 +16,9 @@ from fix_postgres import run_sql
 
 from drills.clusters import processes_using
 from drills.errors import ClusterError
-from drills.recovery.laid_out import LaidOut
-from drills.recovery.physical import prepare_files
-from drills.recovery.replay import copy_from_folder, recover_files
+from drills.recovery.pages.adopt import prepare_files
+from drills.recovery.pages.laid_out import LaidOut
+from drills.recovery.pages.replay import copy_from_folder, recover_files
 from drills.targets import RecoveryTarget, TargetKind
 
 

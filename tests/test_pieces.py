@@ -12,15 +12,15 @@ import pytest
 from fix_checks import Make, a_log, count_of, making, opening, quiet, total_check, total_of
 from fix_content import MODES, Digest, against, content, failing, measured_in, why
 
-from checks import lotwork, tablework
 from checks.content import differing_buckets
 from checks.measure import Scope, Wish, measure
-from checks.relations import Table, read_tables
-from checks.scans import plan_scan, rows_in_bucket, scan_statement
-from checks.tablework import cut_in_pieces
+from checks.scanning import lotwork, tablework
+from checks.scanning.relations import Table, read_tables
+from checks.scanning.scans import plan_scan, rows_in_bucket, scan_statement
+from checks.scanning.tablework import cut_in_pieces
 from drills.clusters import Cluster
 from drills.measures import Measures, TableCount, Total
-from drills.plan_totals import TotalCheck
+from drills.plans.totals import TotalCheck
 from drills.records import Verdict
 from drills.sessions import STAGING_LIMITS, Access, Sessions, connect, exported_snapshot
 
@@ -290,7 +290,7 @@ def test_locks_are_given_back_while_the_rest_is_read(make: Make, monkeypatch: py
 def test_workers_find_what_one_process_finds_and_add_up_themselves(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     database = make(_SUMMED)
     alone = content(database, "fast", *riding())
-    monkeypatch.setattr("checks.tablework._LARGE", 1)
+    monkeypatch.setattr("checks.scanning.tablework._LARGE", 1)
     log = a_log()
     wish = Wish(tuple(riding()), structure=False, sequences=False)
     shared = measure(opening(database.reader), wish, Scope(64), log, quiet)

@@ -19,8 +19,8 @@ from pydantic.fields import FieldInfo
 
 from drills.errors import PlanError
 from drills.plan import Dump, Plan
-from drills.plan_negative import DAMAGES
 from drills.planfile import parse_plan, plan_schema
+from drills.plans.negative import DAMAGES
 from drills.units import show_duration
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from drills.plan_rds import Aurora, CopyElsewhere, PointInTime, Rds
+from drills.plans.rds import Aurora, CopyElsewhere, PointInTime, Rds
 
 NETWORK = {
     "subnet_group": "drillbook-staging",

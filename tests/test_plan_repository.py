@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from drills.plan_repository import Barman, Pgbackrest, Walg
+from drills.plans.repository import Barman, Pgbackrest, Walg
 
 GOOD: dict[str, Any] = {"method": "pgbackrest", "stanza": "shop", "repo_path": "/srv/backrest"}
 

@@ -15,8 +15,8 @@ from drills import quarantine
 from drills.clusters import Cluster, processes_using
 from drills.errors import ClusterError
 from drills.outages.process import ServerKilled
-from drills.recovery.physical import make_superuser, open_copy, prepare_files
-from drills.recovery.replay import copy_from_folder, recover_files
+from drills.recovery.pages.adopt import make_superuser, open_copy, prepare_files
+from drills.recovery.pages.replay import copy_from_folder, recover_files
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.staging import LIKE_PRODUCTION
 

@@ -13,7 +13,7 @@ from fix_postgres import Database
 
 from drills.errors import AwsError, ClusterError
 from drills.records import Verdict
-from drills.recovery.rds_destroy import destroy
+from drills.recovery.aws.destroy import destroy
 from drills.sessions import STAGING_LIMITS, Access, session
 
 

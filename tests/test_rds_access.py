@@ -21,9 +21,9 @@ from fix_postgres import QUICK, Database, run_sql
 
 from drills.clusters import Cluster, make_cluster
 from drills.errors import ConnectError
-from drills.recovery.rds import Rds
-from drills.recovery.rds_access import Reach, get_in
-from drills.recovery.rds_wait import Deadline
+from drills.recovery.aws.access import Reach, get_in
+from drills.recovery.aws.rds import Rds
+from drills.recovery.aws.wait import Deadline
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.tools import Tools
 

@@ -23,7 +23,7 @@ from drills.places import server_account
 from drills.processes import plain_environment, spawn, stop_process
 from drills.record import Record
 from drills.records import Basis, Outcome, Verdict
-from drills.recovery.pgbackrest import Pgbackrest
+from drills.recovery.repositories.pgbackrest import Pgbackrest
 from drills.sessions import STAGING_LIMITS, Access, connect
 from drills.targets import parse_lsn
 from flows.runtime import Drill

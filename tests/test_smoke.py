@@ -28,7 +28,7 @@ from checks.smoke import program_questions, smoke_questions
 from drills.addresses import Address
 from drills.applications import Applications, database_url, end_applications, leave_out_unmasked
 from drills.clusters import Cluster
-from drills.plan_smoke import Smoke
+from drills.plans.smoke import Smoke
 from drills.probes import NoReply, Ran, Reply
 from drills.processes import spawn, stop_process
 from drills.records import CheckResult, Verdict

@@ -20,13 +20,13 @@ from fix_checks import a_log, opening, quiet, total_check
 from fix_postgres import end_cluster, new_cluster, run_sql
 from fix_structure import tool
 
-from checks import tablework
 from checks.content import compare_content
 from checks.measure import Scope, Wish, measure
+from checks.scanning import tablework
 from checks.totals import compare_totals
 from drills.clusters import Cluster
 from drills.measures import Measures
-from drills.plan_checks import Content
+from drills.plans.checks import Content
 from drills.records import Verdict
 from drills.sessions import STAGING_LIMITS, Access, Sessions, connect, exported_snapshot
 

@@ -15,10 +15,10 @@ from fix_structure import BINARIES, Pair, damaged, look_at, looked_at, opening, 
 
 from checks.asking import Log
 from checks.base import Answer, Question, answer
-from checks.catalogue_whole import PUBLICATIONS, PUBLICATIONS_OF_14
 from checks.sequences import compare_sequences
-from checks.spelling import respelled
-from checks.structure import LEFT_OUT, STATEMENTS, compare_structure
+from checks.structure.compare import LEFT_OUT, STATEMENTS, compare_structure
+from checks.structure.spelling import respelled
+from checks.structure.whole import PUBLICATIONS, PUBLICATIONS_OF_14
 from drills.errors import CheckError
 from drills.measures import Item, Measures
 from drills.records import Basis, Verdict
@@ -102,7 +102,7 @@ def test_a_secret_of_the_plan_is_masked_in_code_and_how_many_masks_there_are_is_
     assert body.startswith(f" SELECT 'known-to-the-vault' || 'at\npassword = {MASK} '  [masked; as a whole ")
     vault = Vault()
     vault.know("known-to-the-vault")
-    monkeypatch.setattr("checks.structure.VAULT", vault)
+    monkeypatch.setattr("checks.structure.compare.VAULT", vault)
     source, copy = look_at(pair.source), look_at(pair.copy)
     assert "known-to-the-vault" not in source.model_dump_json()
     found = compare_structure(source, copy, owners=True)

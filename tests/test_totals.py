@@ -21,7 +21,7 @@ from drills.clusters import Cluster
 from drills.errors import CheckError
 from drills.measures import Total, TotalRow
 from drills.plan import TotalCheck
-from drills.plan_sums import Closing
+from drills.plans.sums import Closing
 from drills.records import Basis, CheckResult, Verdict
 
 Row = tuple[str | None, int, int, str | None]

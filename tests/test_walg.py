@@ -11,14 +11,14 @@ import pytest
 from fix_repository import counts_of, debian_tools, look, production, recovered, workspace
 from pydantic import TypeAdapter
 
-from drills import plan_repository
 from drills.errors import ToolError
-from drills.plan_repository import Walg as Plan
+from drills.plans import repository as plan_repository
+from drills.plans.repository import Walg as Plan
 from drills.records import Server, Verdict
-from drills.recovery.barman import Barman
-from drills.recovery.existing import open_repository
-from drills.recovery.pgbackrest import Pgbackrest
-from drills.recovery.walg import Walg, map_spaces, read_list
+from drills.recovery.repositories.barman import Barman
+from drills.recovery.repositories.existing import open_repository
+from drills.recovery.repositories.pgbackrest import Pgbackrest
+from drills.recovery.repositories.walg import Walg, map_spaces, read_list
 from drills.tools import embedded_tools
 
 ENTRY = {

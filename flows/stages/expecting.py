@@ -14,7 +14,7 @@ from datetime import timedelta
 import psycopg
 
 from checks.asking import Log
-from checks.control import read_control
+from checks.control.compare import read_control
 from checks.expectations import expect, look_at_platform, write_expectations
 from checks.measure import Scope, Wish, measure
 from checks.sequences import bracket, read_sequences

@@ -19,8 +19,8 @@ from drills.records import (
     Verdict,
     file_name,
 )
-from drills.recovery.apart import which_server
-from drills.recovery.wal import judge_sender, judge_standbys
+from drills.recovery.aws.apart import which_server
+from drills.recovery.pages.receiving import judge_sender, judge_standbys
 from drills.sessions import (
     STAGING_LIMITS,
     Access,

@@ -12,16 +12,16 @@ from collections.abc import Iterable
 import psycopg
 
 from drills import events, plan
-from drills.aws import Aws
 from drills.errors import ConnectError
 from drills.planned import AGE, FULL_READ
 from drills.records import Backup, Copy, FileRef, Finding, Resource, Server, Verdict
-from drills.recovery.aurora import Aurora
+from drills.recovery.aws.aurora import Aurora
+from drills.recovery.aws.client import Aws
+from drills.recovery.aws.full_read import FullRead, read_every_table
+from drills.recovery.aws.managed import Managed
+from drills.recovery.aws.quarantine import ask_quarantine
+from drills.recovery.aws.rds import Rds
 from drills.recovery.base import Taken
-from drills.recovery.full_read import FullRead, read_every_table
-from drills.recovery.managed import Managed
-from drills.recovery.rds import Rds
-from drills.recovery.rds_quarantine import ask_quarantine
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from flows.runtime import Drill

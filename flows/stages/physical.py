@@ -24,14 +24,14 @@ from drills.measures import Measures
 from drills.places import open_place
 from drills.planned import AFTER_RESTORE, ALIGNMENT
 from drills.records import Backup, Basis, CheckResult, Copy, FileRef, Server, Snapshot, Verdict, utc_now
-from drills.recovery.alignment import find_target
-from drills.recovery.basebackup import BaseBackup
-from drills.recovery.existing import Existing, open_repository
-from drills.recovery.physical import adopt_cluster
-from drills.recovery.proof import ReplayEnd, prove_alignment
-from drills.recovery.replay import copy_from_folder
-from drills.recovery.repository import make_folder
-from drills.recovery.wal import Receiver, receiving
+from drills.recovery.pages.adopt import adopt_cluster
+from drills.recovery.pages.alignment import find_target
+from drills.recovery.pages.basebackup import BaseBackup
+from drills.recovery.pages.proof import ReplayEnd, prove_alignment
+from drills.recovery.pages.receiving import Receiver, receiving
+from drills.recovery.pages.replay import copy_from_folder
+from drills.recovery.repositories.existing import Existing, open_repository
+from drills.recovery.repositories.repository import make_folder
 from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
 from drills.staging import look_at_tablespaces
 from drills.targets import RecoveryTarget, TargetKind, page_start, parse_lsn, segment_name, show_lsn

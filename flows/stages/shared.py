@@ -25,10 +25,10 @@ from drills.records import (
     Verdict,
     utc_now,
 )
-from drills.recovery import apart
+from drills.recovery.aws import apart
 from drills.recovery.base import ToolLog, Workspace
-from drills.recovery.dump import Dump
-from drills.recovery.given_dump import GivenDump, judge_age
+from drills.recovery.dumps.dump import Dump
+from drills.recovery.dumps.given import GivenDump, judge_age
 from drills.sessions import Access, Limits, session
 from flows.runtime import Drill, given
 

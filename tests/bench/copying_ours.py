@@ -14,12 +14,12 @@ from drills.clusters import Cluster, make_cluster
 from drills.errors import ToolError
 from drills.records import Verdict
 from drills.recovery.base import ToolLog, Workspace
-from drills.recovery.basebackup import BaseBackup
-from drills.recovery.dump import Dump
-from drills.recovery.pgbackrest import Pgbackrest
-from drills.recovery.physical import adopt_cluster
-from drills.recovery.replay import copy_from_folder
-from drills.recovery.wal import receiving
+from drills.recovery.dumps.dump import Dump
+from drills.recovery.pages.adopt import adopt_cluster
+from drills.recovery.pages.basebackup import BaseBackup
+from drills.recovery.pages.receiving import receiving
+from drills.recovery.pages.replay import copy_from_folder
+from drills.recovery.repositories.pgbackrest import Pgbackrest
 from drills.sessions import Access, describe, exported_snapshot, session
 from drills.staging import look_at_surroundings, look_at_tablespaces, prepare_cluster, run_like_production, size_watch
 from drills.targets import RecoveryTarget, TargetKind

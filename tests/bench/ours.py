@@ -23,8 +23,8 @@ import psycopg
 from bench.pair import LIMITS
 from checks.asking import Log
 from checks.expectations import expect, look_at_platform, read_expectations, refuse_incomparable, write_expectations
-from checks.locate import KIND
-from checks.locating_rows import rows_of_snapshot
+from checks.locating.locate import KIND
+from checks.locating.rows import rows_of_snapshot
 from checks.measure import Scope, Wish, measure
 from checks.suite import Subject, run_checks
 from drills.addresses import Address

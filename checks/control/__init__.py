@@ -1,0 +1,1 @@
+"""Control totals: what other systems say."""

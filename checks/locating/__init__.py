@@ -1,0 +1,1 @@
+"""Which rows differ, once it is known that some do."""

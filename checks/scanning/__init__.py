@@ -1,0 +1,1 @@
+"""One scan of each table: rows, digests, totals."""

@@ -1,0 +1,1 @@
+"""Recovery from backups that AWS keeps."""

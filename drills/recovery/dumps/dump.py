@@ -1,0 +1,173 @@
+"""Recovery by pg_dump and pg_restore, directory format, from one exported snapshot.
+
+Guarantees that the dump holds exactly what the snapshot sees; that its files are digested before anything is restored
+from them and digested again after, so that what was restored is what was taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from drills import plan
+from drills.addresses import Address
+from drills.backup_rows import TableRows
+from drills.errors import ToolError
+from drills.measures import Scan
+from drills.processes import ToolRun, run_tool
+from drills.records import Backup
+from drills.recovery.base import Restore, Taken, ToolLog, Workspace, judge_log
+from drills.recovery.dumps.files import digest_file
+from drills.recovery.dumps.rows import read_rows
+
+_COMPRESSION = {"none": "none", "gzip": "gzip:1", "lz4": "lz4", "zstd": "zstd:1"}
+_NOTICED_DEAD = {
+    "tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3, "tcp_user_timeout": 60000,
+}  # fmt: skip
+_READERS = min(os.cpu_count() or 1, 8)
+"""Threads that digest files; hashing does not hold Python's lock."""
+_METHODS_SINCE = 16
+"""Before PostgreSQL 16, --compress takes a gzip level only."""
+
+
+@dataclass(frozen=True)
+class Dump:
+    """pg_dump -Fd and pg_restore, as the plan wants them."""
+
+    plan: plan.Dump
+    lock_wait_ms: int
+
+    def back_up(self, source: Address, snapshot: str, workspace: Workspace) -> Taken:
+        """Dump the source as that snapshot sees it.
+
+        Raises:
+            ToolError: pg_dump failed; what it said is in the message.
+        """
+        begun = time.monotonic()
+        arguments = [
+            workspace.tools.program("pg_dump"),
+            "--format=directory",
+            f"--jobs={self.plan.jobs}",
+            f"--snapshot={snapshot}",
+            f"--compress={self._compression(workspace)}",
+            f"--lock-wait-timeout={self.lock_wait_ms}",
+            "--no-password",
+            f"--file={workspace.backup}",
+        ]
+        done = run_tool(
+            arguments,
+            environment=_as_client(source, workspace),
+            log=workspace.logs / "pg_dump.log",
+            deadline=self.plan.backup_timeout.total_seconds(),
+            progress=lambda: workspace.progress(_size(workspace.backup), None, "bytes"),
+        )
+        log = judge_log("pg_dump", done.said, done.code, self.plan.accept_warnings, workspace.logs / "pg_dump.log")
+        if done.code:
+            raise _tool_error("pg_dump", done, log)
+        size, files, digest = digest_folder(workspace.backup)
+        backup = Backup(
+            method="dump",
+            path=str(workspace.backup),
+            size=size,
+            files=files,
+            digest=digest,
+            commands=(done.arguments,),
+            seconds=round(time.monotonic() - begun, 6),
+        )
+        return Taken(backup, log)
+
+    def restore(self, backup: Backup, target: Address, *, owned: bool, workspace: Workspace) -> Restore:
+        """Load the dump. Errors do not end it: everything that can be restored is, and every error is kept and judged.
+
+        Raises:
+            ToolError: the dump is not what was taken, or pg_restore could not be run to its end.
+        """
+        _, _, digest = digest_folder(workspace.backup)
+        if digest != backup.digest:
+            raise ToolError(
+                f"the dump was changed after it was taken: expected digest {backup.digest}, got {digest}",
+                hint="somebody or something writes to the drill's workspace, or its disk is failing",
+            )
+        arguments = [
+            workspace.tools.program("pg_restore"),
+            f"--jobs={self.plan.jobs}",
+            "--no-password",
+            "--no-tablespaces",
+            *(["--create"] if owned else ["--no-owner", "--no-privileges"]),
+            f"--dbname={target.parts['dbname']}",
+            str(workspace.backup),
+        ]
+        size = backup.size
+        done = run_tool(
+            arguments,
+            environment={**target.environment(), "PGAPPNAME": workspace.name},
+            log=workspace.logs / "pg_restore.log",
+            deadline=self.plan.restore_timeout.total_seconds(),
+            progress=lambda: workspace.progress(0, size, "bytes"),
+        )
+        log = judge_log(
+            "pg_restore", done.said, done.code, self.plan.accept_warnings, workspace.logs / "pg_restore.log"
+        )
+        deviations = []
+        if not owned:
+            deviations.append("owners and privileges were not restored: the staging server is not the drill's own")
+        return Restore((done.arguments,), done.seconds, tuple(deviations), log)
+
+    def rows_of(
+        self, scan: Scan, _buckets: Sequence[str], *, workspace: Workspace
+    ) -> AbstractContextManager[TableRows]:
+        """All rows of this table, streamed out of the dump (see `drills.backup_rows.GiveRows`)."""
+        return read_rows(workspace, scan.namespace, scan.name, self.plan.restore_timeout.total_seconds())
+
+    def _compression(self, workspace: Workspace) -> str:
+        method = _COMPRESSION[self.plan.compression]
+        if workspace.tools.major >= _METHODS_SINCE:
+            return method
+        if self.plan.compression in {"lz4", "zstd"}:
+            raise ToolError(
+                f"pg_dump {workspace.tools.version} knows no {self.plan.compression}",
+                hint="set recovery.compression to gzip or none",
+            )
+        return "0" if self.plan.compression == "none" else "1"
+
+
+def digest_folder(folder: Path) -> tuple[int, int, str]:
+    """Bytes, number of files, and one digest over the sorted lines that `sha256sum *` would print."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="digest") as readers:
+        lines = [f"{digest}  {path.relative_to(folder)}\n"
+                 for path, digest in zip(paths, readers.map(digest_file, paths), strict=True)]  # fmt: skip
+    size = sum(path.stat().st_size for path in paths)
+    return size, len(lines), hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _as_client(source: Address, workspace: Workspace) -> dict[str, str]:
+    """pg_dump's environment at the source.
+
+    pg_dump switches the server's timeouts off for its own sessions. What it leaves alone makes the server end them
+    within a minute when this machine is gone, and with them the lock that they hold on every table.
+    """
+    told = source.environment()
+    options = " ".join(f"-c {name}={value}" for name, value in _NOTICED_DEAD.items())
+    return {**told, "PGAPPNAME": workspace.name, "PGOPTIONS": f"{told.get('PGOPTIONS', '')} {options}".strip()}
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.glob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _tool_error(tool: str, done: ToolRun, log: ToolLog) -> ToolError:
+    said = log.errors[0] if log.errors else (done.said.strip().splitlines() or ["it said nothing"])[-1]
+    return ToolError(f"{tool} ended with {done.code}: {said}", hint=f"all it said is in raw/{tool}.log of the bundle")

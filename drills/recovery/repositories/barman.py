@@ -1,0 +1,249 @@
+"""Recovery from a repository of Barman that is on this machine.
+
+Barman writes to its own home even while it reads: locks, a log, a copy of each compressed segment that it unpacks; and
+`barman recover` files the WAL that has come in, which moves it. So Barman is never run with production's configuration,
+but with one of the drill's own that leads to the same backups, and for everything else to the drill's place: WAL is
+seen there through links, one for each file that is asked for. Production's hooks are not run. Guarantees that the
+repository is only read, by the account that servers run as.
+
+pg_verifybackup compares what was laid out with the backup's manifest. A backup without one (of the rsync method, unless
+`barman generate-manifest` was run) cannot be verified; that is a warning, which the plan may accept.
+"""
+
+from __future__ import annotations
+
+import ast
+import getpass
+import os
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from drills.errors import ToolError
+from drills.places import server_account, server_tools
+from drills.plans import repository as plan_repository
+from drills.processes import ToolRun
+from drills.records import Backup, Server
+from drills.recovery.base import Taken, ToolLog, Workspace, judge_log
+from drills.recovery.repositories.barman_home import LINKED, Home, read_home
+from drills.recovery.repositories.fetching import NOT_THERE, UNREADABLE, command_of, fetch, write_script
+from drills.recovery.repositories.repository import (
+    Found,
+    as_backup,
+    choose,
+    count_files,
+    find_program,
+    growth_of,
+    make_folder,
+    make_target,
+    refuse_failure,
+    refuse_foreign,
+    run_reader,
+)
+from drills.tools import Tools
+
+_DONE = "DONE"
+_RUNNING = {"EMPTY", "STARTED", "SYNCING", "WAITING_FOR_WALS"}
+_REVIEW = re.compile(
+    r"\s*(WARNING|IMPORTANT|WARNING: 'get-wal' is in the specified 'recovery_options'\."
+    r"|postgresql\.(auto\.)?conf line .*|These settings have been modified to prevent|data losses"
+    r"|You are required to review the following options.*)"
+)
+"""Barman's remarks on production's settings, none of which is in force in a copy."""
+_CHANGED = ("postgresql.conf", "postgresql.conf.origin", "postgresql.auto.conf.origin", ".barman-recover.info")
+"""What Barman changes or adds while it restores; no copy of ours reads them."""
+_NO_MANIFEST = "barman: warning: the backup has no manifest: whether its files are as they were cannot be verified"
+
+
+@dataclass(frozen=True)
+class Barman:
+    """Barman as the plan wants it."""
+
+    plan: plan_repository.Barman
+    source: Server
+    tools: Tools
+    """PostgreSQL's, of the source's version."""
+    place: Path
+    """A folder of the drill's own that the servers' account can get to; made when it is needed."""
+    logs: Path
+    """What the tools say goes here."""
+
+    def pick(self) -> Backup:
+        """The backup that the plan asks for.
+
+        Raises:
+            GuardError: Barman's server is another system than the source.
+            ToolError: there is no such backup, or Barman's home cannot be read.
+        """
+        find_program("barman", "the package barman")
+        infos = self._home().read_backups()
+        picked = choose([_found(label, info) for label, info in infos.items()], self.plan, self.source, self._where)
+        read = ToolRun(("read", str(self._home().bases / picked.label / "backup.info")), 0, 0.0, "")
+        return as_backup(picked, "barman", self._where, read)
+
+    def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
+        """Restore the backup into this folder, its tablespaces beside it, and verify it.
+
+        Raises:
+            GuardError: it is of another system than the source.
+            ToolError: it could not be restored, or is not what was backed up.
+        """
+        spaces = make_target(folder)
+        names = _tablespaces(self._home().read_backups().get(backup.label, {}))
+        log = workspace.logs / "barman-recover.log"
+        done = self._run(
+            [
+                *self._command("recover"),
+                "--get-wal",  # else it would copy all WAL since the backup into the copy
+                f"--jobs={self.plan.jobs}",
+                f"--recovery-staging-path={make_folder(self.place / 'staging')}",
+                *[f"--tablespace={name}:{spaces / oid}" for name, oid in names],
+                self.plan.server,
+                backup.label,
+                str(folder),
+            ],
+            log,
+            growth_of(folder, backup.size, workspace),
+        )
+        judged = judge_log("barman", _weighty(done.said), done.code, self.plan.accept_warnings, log)
+        refuse_failure(
+            done, judged, "is the backup readable by the account that servers run as? See raw/barman-recover.log"
+        )
+        refuse_foreign(folder, self.source)
+        runs, judged = self._verify(backup, folder, workspace, judged)
+        told = {
+            "commands": (*backup.commands, done.arguments, *(run.arguments for run in runs)),
+            "seconds": round(backup.seconds + done.seconds + sum(run.seconds for run in runs), 6),
+            "files": count_files(folder, spaces),
+        }
+        return Taken(backup.model_copy(update=told), judged)
+
+    def _verify(
+        self, backup: Backup, folder: Path, workspace: Workspace, judged: ToolLog
+    ) -> tuple[list[ToolRun], ToolLog]:
+        """Every file of the copy against the backup's manifest; Barman has taken that along under another name."""
+        manifest = folder / f"backup_manifest.{backup.label}"
+        log = workspace.logs / "pg_verifybackup.log"
+        if not manifest.exists():
+            said = f"{_NO_MANIFEST}\n" + "\n".join(judged.warnings)
+            return [], judge_log("barman", said, 0, self.plan.accept_warnings, judged.log)
+        ignored = [f"--ignore={name}" for name in (*_CHANGED, manifest.name)]
+        program = server_tools(workspace.tools).program("pg_verifybackup")
+        options = ["--quiet", "--no-parse-wal", f"--manifest-path={manifest}", *ignored]
+        done = self._run([program, *options, str(folder)], log)
+        verified = judge_log("pg_verifybackup", done.said, done.code, self.plan.accept_warnings, log)
+        refuse_failure(done, verified, "set this backup aside, and look at the disks of the repository")
+        return [done], judged
+
+    def fetch_wal(self, name: str, to: Path) -> bool:
+        """Put a WAL segment or a timeline's history there; False where the archive has none of this name.
+
+        Raises:
+            ToolError: the archive cannot be read.
+        """
+        return fetch(self._script(), name, to, self.environment(), self.logs / "barman-wal.log")
+
+    def restore_command(self) -> str:
+        """What the server is to run for each file of WAL."""
+        return command_of(self._script())
+
+    def environment(self) -> dict[str, str]:
+        """What the server's environment must have for the restore command: nothing, Barman needs no secret."""
+        return {}
+
+    @property
+    def _where(self) -> str:
+        return f"the server {self.plan.server} of {self.plan.config}"
+
+    def _home(self) -> Home:
+        return read_home(Path(self.plan.config), self.plan.server)
+
+    def _run(self, arguments: Sequence[str], log: Path, progress: Callable[[], None] | None = None) -> ToolRun:
+        where, limit = {"TMPDIR": str(make_folder(self.place / "tmp"))}, self.plan.restore_timeout
+        return run_reader(arguments, environment=where, log=log, deadline=limit, progress=progress)
+
+    def _command(self, command: str) -> list[str]:
+        """The command, with a configuration of the drill's own."""
+        account = server_account()
+        place = make_folder(make_folder(self.place) / command)
+        for name in (*LINKED, "lock"):
+            make_folder(place / name)
+        text = self._home().own_config(place, account.name if account else getpass.getuser())
+        config, log = place / "barman.conf", place / "barman.log"
+        if not config.exists() or config.read_text() != text:
+            config.write_text(text)
+        log.touch()
+        if account is not None:
+            os.chown(log, account.uid, account.gid)
+        return [find_program("barman", "the package barman"), f"--config={config}", "--color=never", command]
+
+    def _script(self) -> Path:
+        """The script that fetches WAL: it links what Barman needs to see, and has Barman unpack it.
+
+        What has come in is linked first: if Barman files it in the meantime, it is where it is looked for next.
+        """
+        home, command = self._home(), self._command("get-wal")
+        own = self.place / "get-wal"
+        wals = shlex.quote(str(home.folder("wals")))
+        links = "".join(
+            f"link {shlex.quote(str(home.folder(name)))}/{part} {shlex.quote(str(own / name))}/{part}\n"
+            for name, part in (("incoming", '"$name"'), ("streaming", '"$name"'), ("wals", '"$part"'))
+        )
+        return write_script(
+            self.place,
+            self._where,
+            f"if [ ! -r {wals} ] || [ ! -x {wals} ]; then echo cannot read {wals} >&2; exit {UNREADABLE}; fi\n"
+            'link() { [ ! -e "$1" ] || [ -e "$2" ] || ln -sf "$1" "$2" 2>/dev/null; }\n'
+            'case $name in *.history) part=$name ;; *) part=${name%"${name#????????????????}"} ;; esac\n'
+            f"{links}export TMPDIR={shlex.quote(str(make_folder(self.place / 'tmp')))}\n"
+            f'said=$({shlex.join(command)} {shlex.quote(self.plan.server)} "$name" 2>&1 >"$to") && exit 0\n'
+            'rm -f "$to"\nprintf "%s\\n" "$said" >&2\n'
+            f'case $said in *"not found in server"*) exit {NOT_THERE} ;; *) exit {UNREADABLE} ;; esac',
+        )
+
+
+def _found(label: str, info: dict[str, str]) -> Found:
+    status = info.get("status", "")
+    running = status in _RUNNING or (status == _DONE and "end_time" not in info)
+    fault = "" if running or status == _DONE else f"its status is {status}: {info.get('error') or 'no reason'}"
+    return Found(
+        label=label,
+        system_identifier=info.get("systemid", ""),
+        taken=None if running else _ended(label, info),
+        start_lsn=info.get("begin_xlog", ""),
+        stop_lsn=info.get("end_xlog", ""),
+        timeline=int(info.get("timeline", "0")),
+        size=int(info.get("size", "0")),
+        fault=fault,
+    )
+
+
+def _ended(label: str, info: dict[str, str]) -> datetime:
+    """When it ended. Barman does not say when one failed, so when it began; each is called by that."""
+    told = info.get("end_time") or info.get("begin_time") or label
+    try:
+        return datetime.fromisoformat(told).astimezone(UTC)
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)  # one of which nothing is known is not older than any other
+
+
+def _tablespaces(info: dict[str, str]) -> list[tuple[str, str]]:
+    """Names of a backup's tablespaces and their oids, as Python writes them. Lists of files are called by the names."""
+    try:
+        found = [(str(name), str(int(oid))) for name, oid, *_ in ast.literal_eval(info.get("tablespaces", "[]"))]
+    except (ValueError, SyntaxError, LookupError, TypeError):
+        raise ToolError(f"the tablespaces of the backup cannot be read: {info['tablespaces']!r}") from None
+    for name, _ in found:
+        if ":" in name or "/" in name:
+            raise ToolError(
+                f"Barman cannot be told where to restore the tablespace {name!r}: expected a name without : and /",
+                hint="ALTER TABLESPACE ... RENAME TO a name without them, and take a new backup",
+            )
+    return found
+
+
+def _weighty(said: str) -> str:
+    return "\n".join(line for line in said.splitlines() if not _REVIEW.fullmatch(line.rstrip()))
