@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from drills.errors import GuardError, ToolError
@@ -150,6 +151,24 @@ class Misaligned:
     """That the snapshot does not see."""
     seen: Commit | None = None
     """That it sees, although its record comes later."""
+    waits: bool = False
+    """Whether another one has to wait for a standby of the source."""
+
+
+def pass_over_waiting(found: Aligned, waiting: Iterable[int]) -> Aligned | Misaligned:
+    """The target, unless a commit that nobody sees yet may lie before all of the WAL that was looked at.
+
+    Args:
+        found: for a snapshot.
+        waiting: 32-bit numbers of transactions that waited for a standby just before it was taken, and not before the
+            WAL that was looked at begins. Who began to wait later has its record in that WAL.
+    """
+    view, known = View.parse(found.snapshot), {commit.xid for commit in found.behind}
+    for xid in sorted(map(view.widen, waiting)):
+        if xid in view.running and xid not in known:
+            reason = f"transaction {xid} waits for a standby since before {found.start}: it may be in the backup"
+            return Misaligned(reason, waits=True)
+    return found
 
 
 @dataclass

@@ -24,8 +24,6 @@ from drills.records import Finding, Server, Verdict
 
 ROOM_FOR_COPY = 1.2
 """A restored copy against the source's size: indexes are built anew, WAL is written meanwhile."""
-ROOM_FOR_DUMP = 1.0
-"""The dump against the source's size, should nothing in it compress."""
 APPLICATION = "drillbook"
 """How every session of this program names itself, followed by the drill's id."""
 
@@ -197,19 +195,17 @@ def judge_primary(connection: psycopg.Connection) -> Finding:
     )
 
 
-def measure_room(folder: Path, size: int, *, makes_copy: bool, limit: int | None) -> Room:
-    """What dump and copy of a database of `size` bytes need below this folder, and what there is."""
-    existing = _nearest(folder)
-    free = shutil.disk_usage(existing).free
-    needed = int(size * (ROOM_FOR_DUMP + (ROOM_FOR_COPY if makes_copy else 0)))
-    return Room(needed, free if limit is None else min(free, limit))
+def measure_room(folder: Path, needed: float, limit: int | None) -> Room:
+    """So many bytes below this folder, and what there is."""
+    free = shutil.disk_usage(_nearest(folder)).free
+    return Room(int(needed), free if limit is None else min(free, limit))
 
 
 def judge_room(room: Room) -> Finding:
     """Whether it fits."""
     enough = room.free >= room.needed
     return Finding(
-        name="room for dump and copy",
+        name="room for backup and copy",
         verdict=Verdict.PASS if enough else Verdict.FAIL,
         found=f"{room.needed:,} bytes may be needed, {room.free:,} are free",
         hint=""

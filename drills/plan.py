@@ -17,7 +17,7 @@ from drills.plans.checks import Checks, InvariantCheck
 from drills.plans.given import GivenDump
 from drills.plans.negative import NegativeControl
 from drills.plans.rds import Aurora, Managed, Rds
-from drills.plans.recovery import BaseBackup, Dump, Pages, Point
+from drills.plans.recovery import BaseBackup, Dump, Pages, Point, Stream
 from drills.plans.repository import Barman, Pgbackrest, Walg
 from drills.plans.section import Section, fault, refuse_twice
 from drills.plans.totals import TotalCheck
@@ -42,6 +42,7 @@ __all__ = [
     "Rds",
     "Source",
     "Staging",
+    "Stream",
     "TotalCheck",
     "Walg",
     "parse_duration",
@@ -118,7 +119,7 @@ class Staging(Section):
     )
     disk_limit: Size | None = Field(
         None,
-        description="The most that dump and copy may take on this machine, where the file system has more to give. "
+        description="The most that backup and copy may take on this machine, where the file system has more to give. "
         "Only for a server that the drill makes.",
         examples=["200GB"],
     )
@@ -185,7 +186,7 @@ class Evidence(Section):
     )
 
 
-Method = Dump | GivenDump | BaseBackup | Pgbackrest | Barman | Walg | Rds | Aurora
+Method = Dump | Stream | GivenDump | BaseBackup | Pgbackrest | Barman | Walg | Rds | Aurora
 """The recovery methods."""
 
 
@@ -233,6 +234,8 @@ class Plan(Section):
         refuse_twice("an outage", places)
         if not self.recovery.aligned:
             self._refuse_what_changes()
+        if isinstance(self.recovery, Stream):
+            self._refuse_to_measure_recovery()
         if isinstance(self.recovery, Managed):
             self._refuse_what_aws_does(self.recovery)
         if self.staging.address is None:
@@ -245,6 +248,13 @@ class Plan(Section):
         if server_of(self.staging.address) == server_of(self.source.address):
             raise fault("the server is that of source.address: staging is never production", "staging", "address")
         return self
+
+    def _refuse_to_measure_recovery(self) -> None:
+        """What production itself feeds is no recovery of it."""
+        for key in ("rto", "rpo"):
+            if getattr(self.objectives, key) is not None:
+                said = "method stream reads production while the copy is loaded: nothing is recovered from a backup"
+                raise fault(said, "objectives", key)
 
     def _refuse_what_aws_does(self, recovery: Rds | Aurora) -> None:
         """The server of such a copy is AWS's to make and to run."""

@@ -31,6 +31,7 @@ from drills.locks import Lock
 from drills.plan import Plan
 from drills.planfile import PlanFile
 from drills.records import Person, Problem, Resource, Server, Software, Verdict, utc_now
+from drills.recovery.base import Restore
 from drills.secrets import VAULT
 from drills.targets import RecoveryTarget
 from drills.tools import Tools
@@ -143,6 +144,8 @@ class Drill:
     tools: Tools | None = None
     cluster: Cluster | None = None
     copy: Address | None = None
+    loaded: Restore | None = None
+    """How the copy was loaded, where that was done while it was dumped."""
     reach: Callable[[], Address] | None = None
     """How to get into a copy whose address does not stay good; asked for every new connection."""
     production: tuple[str, str] | None = None

@@ -29,10 +29,11 @@ CLOSED = (
     " change, by the closing rules of the plan, were compared, as totals; row counts and contents were not."
 )
 """What stands beside the verdict of a drill whose basis is closed periods."""
-TAKEN_NOW = ("dump", "basebackup")
+TAKEN_NOW = ("dump", "stream", "basebackup")
 """Methods whose backup is always taken by the drill."""
 DIGESTED_BY_LINES = "SHA-256 over the sorted lines that sha256sum prints for its files"
 DIGESTED = {
+    "stream": "SHA-256 of what pg_dump wrote into the pipe",
     "basebackup": "SHA-256 of its backup_manifest, by which pg_verifybackup compared its files",
     "dump_file": "SHA-256 of the file as it was stored; of a directory, over the lines that sha256sum prints for it",
 }

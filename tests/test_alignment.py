@@ -19,7 +19,17 @@ import pytest
 from fix_postgres import QUICK, run_sql
 
 from drills.clusters import Cluster, make_cluster
-from drills.commits import Aligned, Alignment, Commit, Misaligned, NeedsMore, Order, View, parse_commit
+from drills.commits import (
+    Aligned,
+    Alignment,
+    Commit,
+    Misaligned,
+    NeedsMore,
+    Order,
+    View,
+    parse_commit,
+    pass_over_waiting,
+)
 from drills.errors import GuardError, ToolError
 from drills.places import server_account
 from drills.processes import has_ended, plain_environment, run_tool, spawn, stop_process
@@ -31,6 +41,7 @@ from drills.recovery.pages.laid_out import LaidOut
 from drills.recovery.pages.proof import ReplayEnd, prove_alignment
 from drills.recovery.pages.receiving import History, Receiver, read_history, receiving
 from drills.recovery.pages.replay import copy_from_folder, recover_files
+from drills.recovery.pages.standbys import waiting_for_standbys
 from drills.sessions import STAGING_LIMITS, Access, connect, session
 from drills.targets import RecoveryTarget, parse_lsn, show_lsn
 from drills.tools import Tools, embedded_tools
@@ -484,15 +495,36 @@ def test_commits_that_became_visible_out_of_order_ask_for_another_snapshot(waiti
     assert isinstance(waiting_source.wait(look(waiting_source)), Aligned)
 
 
-def test_a_commit_from_before_the_backup_that_nobody_saw_yet_is_found_on_the_copy(waiting_source: Source) -> None:
+def test_a_commit_from_before_the_backup_that_nobody_saw_yet_is_passed_over_or_found_on_the_copy(
+    waiting_source: Source,
+) -> None:
     with waiting_commit(waiting_source):
         waiting_source.back_up()
+        with waiting_source.connect() as connection:
+            waiting = waiting_for_standbys(connection)
         seen = look(waiting_source)
     aligned = waiting_source.wait(seen)
     assert isinstance(aligned, Aligned)
+    assert pass_over_waiting(aligned, ()) is aligned
+    passed_over = pass_over_waiting(aligned, waiting)
+    assert isinstance(passed_over, Misaligned)
+    assert passed_over.waits
+    # Whose role may not see that others wait goes on, and the copy gives it away.
     proof, equal = waiting_source.compare(seen, aligned)
     assert (proof.verdict, equal) == (Verdict.FAIL, False)
     assert proof.hidden["committed"] == 1
+    assert "pg_read_all_stats" in proof.reason
+
+
+def test_a_commit_that_waits_inside_of_the_wal_is_no_reason_for_another_snapshot(waiting_source: Source) -> None:
+    waiting_source.back_up()
+    with waiting_commit(waiting_source), waiting_source.connect() as connection:
+        waiting = waiting_for_standbys(connection)
+        seen = look(waiting_source)
+    aligned = waiting_source.wait(seen)
+    assert isinstance(aligned, Aligned)
+    assert len(waiting) == 1
+    assert pass_over_waiting(aligned, waiting) is aligned
 
 
 # --- WAL that is not whole ------------------------------------------------------------------------------------------

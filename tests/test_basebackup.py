@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from test_drill import OUTAGE, nothing_is_left, on_copy, result_of, run_drill
 from checks.measure import measure
 from drills import plan
 from drills.clusters import Cluster
-from drills.commits import NeedsMore
+from drills.commits import Aligned, Misaligned, NeedsMore, pass_over_waiting
 from drills.plan import Plan
 from drills.processes import plain_environment, spawn, stop_process
 from drills.record import Record
@@ -423,3 +425,51 @@ def test_pages_of_a_standby_do(home: Path, pages: Shop) -> None:
         end_cluster(standby)
     assert record.reasons == ()
     assert record.verdict is Verdict.PASS
+
+
+def test_a_commit_that_waits_for_a_standby_since_before_the_backup_is_waited_for(home: Path, pages: Shop) -> None:
+    """Until it is seen, no snapshot has what the backup has."""
+    owner = pages.cluster.address()
+    reader = pages.database.reader.parts["user"]
+    for statement in (
+        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
+        "ALTER SYSTEM SET synchronous_commit = 'local'",
+        f"GRANT pg_read_all_stats TO {reader}",
+        "SELECT pg_reload_conf()",
+    ):
+        run_sql(owner, statement)
+
+    def write() -> None:
+        run_sql(pages.database.owner, "SET synchronous_commit = on; INSERT INTO note VALUES (1, 'waits')")
+
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    passed_over = threading.Event()
+
+    def look(found: Aligned, waits: tuple[int, ...]) -> Aligned | Misaligned:
+        judged = pass_over_waiting(found, waits)
+        if isinstance(judged, Misaligned) and not passed_over.is_set():
+            passed_over.set()
+            run_sql(owner, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        return judged
+
+    try:
+        with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("flows.stages.physical.pass_over_waiting", look)
+            done = pool.submit(write)
+            until = time.monotonic() + 30
+            while not run_sql(owner, waiting):
+                assert time.monotonic() < until
+            record = run_drill(home, pages.plan({"wal_patience": "10s"}))
+            done.result()
+    finally:
+        for statement in (
+            "ALTER SYSTEM RESET synchronous_standby_names",
+            "ALTER SYSTEM RESET synchronous_commit",
+            f"REVOKE pg_read_all_stats FROM {reader}",
+            "SELECT pg_reload_conf()",
+        ):
+            run_sql(owner, statement)
+    assert passed_over.is_set()
+    assert record.reasons == ()
+    assert record.verdict is Verdict.PASS
+    nothing_is_left(home, record)

@@ -59,7 +59,15 @@ def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(place: Path) -> N
     said, _ = start(place, 2000).communicate()
     page = (place / "page.md").read_text()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in page.splitlines() if " | " in line}
-    lanes = [("dump", BARE), ("dump", OURS), ("basebackup", BARE), ("basebackup", VERIFIED), ("basebackup", OURS)]
+    lanes = [
+        ("dump", BARE),
+        ("dump", OURS),
+        ("stream", BARE),
+        ("stream", OURS),
+        ("basebackup", BARE),
+        ("basebackup", VERIFIED),
+        ("basebackup", OURS),
+    ]
     if shutil.which("pgbackrest") and newest_system_tools():
         lanes += [("pgbackrest", BARE), ("pgbackrest", OURS)]
         assert "could not be done" not in page

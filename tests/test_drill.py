@@ -374,7 +374,7 @@ def test_a_copy_that_would_not_fit_is_refused(home: Path, shop: Database) -> Non
     record = run_drill(home, shop.plan(staging={"disk_limit": "1MB"}))
     assert record.outcome is Outcome.REFUSED
     assert exit_code(record) == 3
-    assert "room for dump and copy" in record.reasons[0]
+    assert "room for backup and copy" in record.reasons[0]
     nothing_is_left(home, record)
 
 

@@ -156,21 +156,21 @@ def test_a_staging_server_of_another_major_version_is_refused_and_of_another_min
 
 
 @pytest.mark.parametrize(
-    ("size", "makes_copy", "limit", "needed", "fits"),
+    ("needed", "limit", "fits"),
     [
-        (1000, True, None, 2200, True),
-        (1000, False, None, 1000, True),
-        (1000, True, 2200, 2200, True),
-        (1000, True, 2199, 2200, False),
-        (10**15, False, None, 10**15, False),
-        (10**15, True, 10**16, 22 * 10**14, False),
+        (2200.0, None, True),
+        (0.0, None, True),
+        (2200.0, 2200, True),
+        (2200.0, 2199, False),
+        (1e15, None, False),
+        (2.2e15, 10**16, False),
     ],
 )
-def test_room_is_what_dump_and_copy_need_against_what_is_free_or_allowed(
-    tmp_path: Path, size: int, limit: int | None, needed: int, *, makes_copy: bool, fits: bool
+def test_room_is_what_backup_and_copy_need_against_what_is_free_or_allowed(
+    tmp_path: Path, needed: float, limit: int | None, *, fits: bool
 ) -> None:
-    room = guard.measure_room(tmp_path / "not" / "yet", size, makes_copy=makes_copy, limit=limit)
-    assert room.needed == needed
+    room = guard.measure_room(tmp_path / "not" / "yet", needed, limit)
+    assert room.needed == int(needed)
     assert guard.judge_room(room).verdict is (Verdict.PASS if fits else Verdict.FAIL)
     assert not (tmp_path / "not").exists()
 

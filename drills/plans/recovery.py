@@ -1,7 +1,7 @@
-"""What all recovery methods of a plan have in common, and the two whose backup the drill takes by itself.
+"""What all recovery methods of a plan have in common, and those whose backup the drill takes by itself.
 
-Owns `method: dump` and `method: basebackup`. Refuses patterns that would accept every warning, and more than one
-point to recover to.
+Owns `method: dump`, `method: stream` and `method: basebackup`. Refuses patterns that would
+accept every warning, and more than one point to recover to.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class Recovery(Section):
         return ("pg_restore",)
 
     @property
+    def keeps(self) -> float:
+        """What it may keep in staging besides the copy, by the source's size: a backup that nothing compresses."""
+        return 1.0
+
+    @property
     def aligned(self) -> bool:
         """Whether the copy stands where the drill's own snapshot of the source does: every row can be compared."""
         return True
@@ -90,6 +95,26 @@ class Dump(Recovery):
     def programs(self) -> tuple[str, ...]:
         """That which dumps, too."""
         return ("pg_dump", *super().programs)
+
+
+class Stream(Recovery):
+    """pg_dump straight into pg_restore, one of each, from one exported snapshot: no file is made.
+
+    It takes half the room. Production is read until the last row is loaded, so such a drill proves the copy, and no
+    recovery objective.
+    """
+
+    method: Literal["stream"] = Field(description="The recovery method.", examples=["stream"])
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """That which dumps, too."""
+        return ("pg_dump", *super().programs)
+
+    @property
+    def keeps(self) -> float:
+        """Nothing."""
+        return 0.0
 
 
 class Point(Section):
@@ -150,6 +175,11 @@ class Pages(Recovery):
         return True
 
     @property
+    def keeps(self) -> float:
+        """Nothing: the files of the backup become the copy."""
+        return 0.0
+
+    @property
     def aligned(self) -> bool:
         """Where no other point is asked for."""
         return self.to is None
@@ -193,6 +223,11 @@ class BaseBackup(Pages):
         description="The most bytes a second that the source is to send.",
         examples=["100MB"],
     )
+
+    @property
+    def keeps(self) -> float:
+        """The chain that a copy is put together from."""
+        return 1.0 if self.incrementals else 0.0
 
     @property
     def programs(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from drills import plan
 from drills.records import Backup, FileRef, Server, Verdict
 from flows.runtime import Drill
-from flows.stages.logical import take_dump, take_given
+from flows.stages.logical import take_dump, take_given, take_stream
 from flows.stages.managed import pick_snapshot
 from flows.stages.physical import pick_pages, take_pages
 
@@ -20,6 +20,8 @@ def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:
         match drill.plan.recovery:
             case plan.Dump() as wish:
                 return take_dump(drill, server, wish)
+            case plan.Stream() as wish:
+                return take_stream(drill, server, wish)
             case plan.GivenDump() as wish:
                 return take_given(drill, server, wish)
             case plan.BaseBackup() as wish:

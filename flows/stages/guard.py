@@ -20,7 +20,8 @@ from drills.records import (
     file_name,
 )
 from drills.recovery.aws.apart import which_server
-from drills.recovery.pages.receiving import judge_sender, judge_standbys
+from drills.recovery.pages.receiving import judge_sender
+from drills.recovery.pages.standbys import judge_standbys
 from drills.sessions import (
     STAGING_LIMITS,
     Access,
@@ -89,21 +90,18 @@ def _look_at_tools(drill: Drill, server: Server, source: Address, staging: Addre
 
 
 def _look_at_room(drill: Drill, size: int) -> list[Finding]:
-    """Dump and copy may lie on different file systems when servers cannot reach the drill's own folder."""
-    wish = drill.plan.staging
+    """Backup and copy may lie on different file systems when servers cannot reach the drill's own folder."""
+    wish, backup, copy = drill.plan.staging, size * drill.plan.recovery.keeps, size * guard.ROOM_FOR_COPY
     if wish.address is not None:
         unseen = "not looked at: the disk of a staging server that is there already cannot be seen from here"
-        dump = guard.judge_room(guard.measure_room(drill.folder, size, makes_copy=False, limit=None))
+        dump = guard.judge_room(guard.measure_room(drill.folder, backup, None))
         return [dump, Finding(name="room for the copy", verdict=Verdict.UNKNOWN, found=unseen)]
     copy_place = open_place(drill.folder / "staging").parent
     if copy_place.stat().st_dev == drill.folder.stat().st_dev:
-        places = [(drill.folder, True)]
+        places = [(drill.folder, backup + copy)]
     else:
-        places = [(drill.folder, False), (copy_place, True)]
-    return [
-        guard.judge_room(guard.measure_room(place, size, makes_copy=makes_copy, limit=wish.disk_limit))
-        for place, makes_copy in places
-    ]
+        places = [(drill.folder, backup), (copy_place, copy)]
+    return [guard.judge_room(guard.measure_room(place, needed, wish.disk_limit)) for place, needed in places]
 
 
 def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> list[Finding]:

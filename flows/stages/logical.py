@@ -12,29 +12,52 @@ from drills.clusters import make_cluster
 from drills.errors import ToolError
 from drills.measures import Measures
 from drills.places import open_place
-from drills.records import Backup, Copy, FileRef, Server, Surroundings, Verdict
+from drills.records import Backup, Copy, FileRef, Server, Snapshot, Surroundings, Verdict
+from drills.recovery.base import Progress, Restore, Taken
 from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
 from drills.staging import database_name, make_database, prepare_cluster, run_like_production, size_watch
 from flows.runtime import Drill, given
-from flows.stages.expecting import expecting
-from flows.stages.shared import check_age, check_likeness, check_log, dump_of, given_dump_of, workspace_of
+from flows.stages.expecting import Expecting, expecting
+from flows.stages.shared import check_age, check_likeness, check_log, dump_of, given_dump_of, stream_of, workspace_of
 
 
 def take_dump(drill: Drill, server: Server, wish: plan.Dump) -> tuple[Backup, FileRef]:
     """Dump and expectations from one snapshot, at the same time."""
     drill.intend("directory", str(drill.folder / "dump"))
     with expecting(drill, server) as source:
-        with exported_snapshot(source.leader) as snapshot:
-            drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
-            before = source.sequences()
-            with ThreadPoolExecutor(1, "expectations") as pool, source.sessions.cancelled_on_error():
-                measuring = pool.submit(source.measure, snapshot)
-                tell = partial(_unless_failed, measuring, drill.progress.advance)
-                method, workspace = dump_of(drill, wish), workspace_of(drill, tell)
-                taken = method.back_up(given(drill.source), snapshot.name, workspace)
-                measures = measuring.result()
-        file = source.file(snapshot, measures, before)
-        backup = taken.backup.model_copy(update={"surroundings": source.around})
+
+        def dump(snapshot: Snapshot, tell: Progress) -> Taken:
+            return dump_of(drill, wish).back_up(given(drill.source), snapshot.name, workspace_of(drill, tell))
+
+        return _take(drill, source, dump)
+
+
+def take_stream(drill: Drill, server: Server, wish: plan.Stream) -> tuple[Backup, FileRef]:
+    """Dump and expectations from one snapshot, at the same time, and the dump is loaded while it is taken."""
+    with expecting(drill, server) as source:
+        target, owned = _make_staging(drill, server, source.around), drill.staging is None
+        drill.copy = target.to(server.database) if owned else target
+
+        def stream(snapshot: Snapshot, tell: Progress) -> Taken:
+            method, workspace = stream_of(drill, wish), workspace_of(drill, tell)
+            taken, drill.loaded = method.copy(
+                given(drill.source), snapshot.name, target, owned=owned, workspace=workspace
+            )
+            return taken
+
+        return _take(drill, source, stream)
+
+
+def _take(drill: Drill, source: Expecting, dump: Callable[[Snapshot, Progress], Taken]) -> tuple[Backup, FileRef]:
+    with exported_snapshot(source.leader) as snapshot:
+        drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
+        before = source.sequences()
+        with ThreadPoolExecutor(1, "expectations") as pool, source.sessions.cancelled_on_error():
+            measuring = pool.submit(source.measure, snapshot)
+            taken = dump(snapshot, partial(_unless_failed, measuring, drill.progress.advance))
+            measures = measuring.result()
+    file = source.file(snapshot, measures, before)
+    backup = taken.backup.model_copy(update={"surroundings": source.around})
     drill.journal.append(events.BackedUp(backup=backup))
     check_log(drill, taken.log)
     return backup, file
@@ -79,13 +102,23 @@ def load_dump(drill: Drill, server: Server, backup: Backup, wish: plan.Dump | pl
         workspace = workspace_of(drill, lambda _done, _total, _unit: look_at_size())
         method = dump_of(drill, wish) if isinstance(wish, plan.Dump) else given_dump_of(drill, wish)
         done = method.restore(backup, target, owned=owned, workspace=workspace)
+    drill.copy = copy
+    return _finish(drill, done, around)
+
+
+def finish_stream(drill: Drill, backup: Backup) -> Copy:
+    """What was loaded while it was dumped, as production runs."""
+    return _finish(drill, given(drill.loaded), given(backup.surroundings))
+
+
+def _finish(drill: Drill, done: Restore, around: Surroundings) -> Copy:
+    copy, owned = given(drill.copy), drill.staging is None
     if owned:
         run_like_production(given(drill.cluster), on_disk=bool(drill.plan.outages))
     check_log(drill, done.log)
     with session(copy, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
         there = describe(connection, copy)
         check_likeness(drill, connection)
-    drill.copy = copy
     deviations = (*done.deviations, *_tablespaces_left_out(around))
     return Copy(server=there, made=owned, commands=done.commands, seconds=0, deviations=deviations)
 

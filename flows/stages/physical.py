@@ -18,7 +18,7 @@ from pathlib import Path
 
 from drills import events, plan
 from drills.addresses import Address, resolve_address
-from drills.commits import Aligned, Alignment, Misaligned, NeedsMore
+from drills.commits import Aligned, Alignment, Misaligned, NeedsMore, pass_over_waiting
 from drills.errors import CheckError
 from drills.measures import Measures
 from drills.places import open_place
@@ -30,6 +30,7 @@ from drills.recovery.pages.basebackup import BaseBackup
 from drills.recovery.pages.proof import ReplayEnd, prove_alignment
 from drills.recovery.pages.receiving import Receiver, receiving
 from drills.recovery.pages.replay import copy_from_folder
+from drills.recovery.pages.standbys import waiting_for_standbys
 from drills.recovery.repositories.existing import Existing, open_repository
 from drills.recovery.repositories.repository import make_folder
 from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
@@ -179,14 +180,18 @@ def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: pla
     Raises:
         CheckError: no snapshot aligns, or the WAL does not come.
     """
-    reason = ""
+    reason, pause = "", 0.0
     for _ in range(_ATTEMPTS):
+        time.sleep(pause)
+        waiting = waiting_for_standbys(source.leader)
         with exported_snapshot(source.leader) as snapshot:
             if wish.aligned:  # of several the last one counts
                 drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
             found = _wait_for_target(drill, archive, snapshot, wish)
+            if isinstance(found, Aligned):
+                found = pass_over_waiting(found, waiting)
             if isinstance(found, Misaligned) and wish.aligned:
-                reason = found.reason
+                reason, pause = found.reason, wish.wal_patience.total_seconds() / _ATTEMPTS if found.waits else 0.0
                 continue
             archive.enough()  # production need not keep WAL while it is measured
             with source.sessions.cancelled_on_error():

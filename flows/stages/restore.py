@@ -7,7 +7,7 @@ import time
 from drills import events, plan
 from drills.records import Backup, Copy, Server, Verdict
 from flows.runtime import Drill
-from flows.stages.logical import load_dump
+from flows.stages.logical import finish_stream, load_dump
 from flows.stages.managed import restore_at_aws
 from flows.stages.physical import bring_pages, recover_pages
 
@@ -18,7 +18,8 @@ def restore(drill: Drill, server: Server, backup: Backup) -> Copy:
     Raises:
         DrillbookError: there is no copy to look at.
     """
-    drill.say(events.LossDeclared())
+    if not isinstance(drill.plan.recovery, plan.Stream):  # which production itself has fed
+        drill.say(events.LossDeclared())
     with drill.stage("restore", Verdict.FAIL):
         begun = time.monotonic()
         copied = _bring_back(drill, server, backup)
@@ -32,6 +33,8 @@ def _bring_back(drill: Drill, server: Server, backup: Backup) -> Copy:
     match drill.plan.recovery:
         case plan.Dump() | plan.GivenDump() as wish:
             return load_dump(drill, server, backup, wish)
+        case plan.Stream():
+            return finish_stream(drill, backup)
         case plan.Pgbackrest() | plan.Barman() | plan.Walg() as wish:
             return bring_pages(drill, server, backup, wish)
         case plan.BaseBackup():

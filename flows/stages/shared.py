@@ -29,6 +29,7 @@ from drills.recovery.aws import apart
 from drills.recovery.base import ToolLog, Workspace
 from drills.recovery.dumps.dump import Dump
 from drills.recovery.dumps.given import GivenDump, judge_age
+from drills.recovery.dumps.stream import Stream
 from drills.sessions import Access, Limits, session
 from flows.runtime import Drill, given
 
@@ -41,7 +42,16 @@ def source_limits(drill: Drill) -> Limits:
 
 def dump_of(drill: Drill, wish: plan.Dump) -> Dump:
     """pg_dump and pg_restore as the plan wants them."""
-    return Dump(wish, int(drill.plan.source.lock_timeout.total_seconds() * 1000))
+    return Dump(wish, _lock_wait(drill))
+
+
+def stream_of(drill: Drill, wish: plan.Stream) -> Stream:
+    """pg_dump into pg_restore."""
+    return Stream(wish, _lock_wait(drill))
+
+
+def _lock_wait(drill: Drill) -> int:
+    return int(drill.plan.source.lock_timeout.total_seconds() * 1000)
 
 
 def given_dump_of(drill: Drill, wish: plan.GivenDump) -> GivenDump:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import secrets
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -115,6 +116,17 @@ def dump(job: Job, done: Copying) -> None:
                  address=hand.copy.to("template1"))  # fmt: skip
 
 
+def stream(job: Job, done: Copying) -> None:
+    """initdb, pg_ctl start, pg_dump into pg_restore: there is no backup in between."""
+    hand = _begin(job, done)
+    with _restoring_into_new(hand):
+        tools, into = server_tools(job.programs), hand.copy.to("template1")
+        taking = [tools.program("pg_dump"), "--format=custom", "--compress=none", f"--dbname={_url(job.address)}"]
+        loading = [tools.program("pg_restore"), "--create", f"--dbname={_url(into)}"]
+        where = {"PGPASSFILE": str(_both_passwords(hand))}
+        hand.run("/bin/bash", "-c", f"set -o pipefail; {shlex.join(taking)} | {shlex.join(loading)}", extra=where)
+
+
 def basebackup(job: Job, done: Copying) -> None:
     """pg_basebackup, perhaps pg_verifybackup, pg_ctl start."""
     hand = _begin(job, done)
@@ -142,14 +154,7 @@ def pgcopydb(job: Job, done: Copying) -> None:
     hand = _begin(job, done)
     with _restoring_into_new(hand):
         hand.run("createdb", DATABASE, address=hand.copy.to("template1"))
-        passwords = job.folder / "copy" / "passwords"
-        passwords.touch(mode=0o600)
-        passwords.write_text(
-            "".join(f"*:{side.parts['port']}:*:*:{side.password}\n" for side in (job.address, hand.copy))
-        )
-        account = server_account()
-        if account is not None:
-            os.chown(passwords, account.uid, account.gid)
+        passwords = _both_passwords(hand)
         told = ["clone", f"--source={_url(job.address)}", f"--target={_url(hand.copy)}", f"--table-jobs={job.jobs}",
                 f"--index-jobs={job.jobs}", f"--dir={job.folder / 'copy' / 'pgcopydb'}"]  # fmt: skip
         tools = server_tools(job.programs).folder
@@ -158,8 +163,20 @@ def pgcopydb(job: Job, done: Copying) -> None:
 
 
 METHODS: Mapping[str, Callable[[Job, Copying], None]] = MappingProxyType(
-    {"dump": dump, "basebackup": basebackup, "pgbackrest": pgbackrest, PEER: pgcopydb}
+    {"dump": dump, "stream": stream, "basebackup": basebackup, "pgbackrest": pgbackrest, PEER: pgcopydb}
 )
+
+
+def _both_passwords(hand: Hand) -> Path:
+    """A file with the passwords of source and copy, which the servers' account can read."""
+    passwords = hand.job.folder / "copy" / "passwords"
+    passwords.touch(mode=0o600)
+    sides = (hand.job.address, hand.copy)
+    passwords.write_text("".join(f"*:{side.parts['port']}:*:*:{side.password}\n" for side in sides))
+    account = server_account()
+    if account is not None:
+        os.chown(passwords, account.uid, account.gid)
+    return passwords
 
 
 def _begin(job: Job, done: Copying) -> Hand:

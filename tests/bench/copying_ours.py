@@ -15,6 +15,7 @@ from drills.errors import ToolError
 from drills.records import Verdict
 from drills.recovery.base import ToolLog, Workspace
 from drills.recovery.dumps.dump import Dump
+from drills.recovery.dumps.stream import Stream
 from drills.recovery.pages.adopt import adopt_cluster
 from drills.recovery.pages.basebackup import BaseBackup
 from drills.recovery.pages.receiving import receiving
@@ -46,6 +47,22 @@ def dump(job: Job, done: Copying) -> None:
             restored = method.restore(taken.backup, target, owned=True, workspace=watched)
         run_like_production(cluster, on_disk=False)
         answers(cluster.address(DATABASE))
+    _refuse(restored.log)
+    _finish(cluster, done, (*taken.backup.commands, *restored.commands))
+
+
+def stream(job: Job, done: Copying) -> None:
+    """A cluster of our own; pg_dump inside an exported snapshot into pg_restore; then as production runs."""
+    method, workspace = Stream(plan.Stream(method="stream", jobs=job.jobs), _LOCK_WAIT), _workspace(job, job.folder)
+    with done.restoring(), session(job.address, name="bench", access=Access.READ_ONLY, limits=LIMITS) as leader:
+        server, around = describe(leader, job.address), look_at_surroundings(leader)
+        cluster = make_cluster(job.folder / "copy", job.programs)
+        target = prepare_cluster(cluster, server, around, "bench")
+        with exported_snapshot(leader) as snapshot:
+            taken, restored = method.copy(job.address, snapshot.name, target, owned=True, workspace=workspace)
+        run_like_production(cluster, on_disk=False)
+        answers(cluster.address(DATABASE))
+    _refuse(taken.log)
     _refuse(restored.log)
     _finish(cluster, done, (*taken.backup.commands, *restored.commands))
 
@@ -106,7 +123,7 @@ def pgbackrest(job: Job, done: Copying) -> None:
 
 
 METHODS: Mapping[str, Callable[[Job, Copying], None]] = MappingProxyType(
-    {"dump": dump, "basebackup": basebackup, "pgbackrest": pgbackrest}
+    {"dump": dump, "stream": stream, "basebackup": basebackup, "pgbackrest": pgbackrest}
 )
 
 

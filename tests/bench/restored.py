@@ -11,7 +11,7 @@ from bench.goals import Goal
 from bench.results import Machine
 
 _MOST = 1.05
-_AGAINST = {"dump": (BARE, PEER), "basebackup": (BARE, VERIFIED), "pgbackrest": (BARE,)}
+_AGAINST = {"dump": (BARE, PEER), "stream": (BARE,), "basebackup": (BARE, VERIFIED), "pgbackrest": (BARE,)}
 """What ours is held against, method by method; the peer makes what a dump and its restore make."""
 
 

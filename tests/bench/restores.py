@@ -39,6 +39,7 @@ _LIMIT = 3600.0
 """Seconds for one copying."""
 _CONTENDERS = {
     "dump": (BARE, OURS, PEER),
+    "stream": (BARE, OURS),
     "basebackup": (BARE, VERIFIED, OURS),
     "pgbackrest": (BARE, OURS),
 }
@@ -73,7 +74,7 @@ class Restores:
         with self._part("the database"):
             program = self._install_peer()
             with self._source("embedded", self.chosen.tools) as source:
-                self._blocks(source, ("dump", "basebackup"), {"program": program})
+                self._blocks(source, ("dump", "stream", "basebackup"), {"program": program})
         with self._part("pgbackrest"):
             tools, program = repository_tools()
             folder = self.folder / "repository"

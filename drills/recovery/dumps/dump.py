@@ -25,6 +25,7 @@ from drills.records import Backup
 from drills.recovery.base import Restore, Taken, ToolLog, Workspace, judge_log
 from drills.recovery.dumps.files import digest_file
 from drills.recovery.dumps.rows import read_rows
+from drills.tools import Tools
 
 _COMPRESSION = {"none": "none", "gzip": "gzip:1", "lz4": "lz4", "zstd": "zstd:1"}
 _NOTICED_DEAD = {
@@ -34,6 +35,7 @@ _READERS = min(os.cpu_count() or 1, 8)
 """Threads that digest files; hashing does not hold Python's lock."""
 _METHODS_SINCE = 16
 """Before PostgreSQL 16, --compress takes a gzip level only."""
+NOT_OURS = "owners and privileges were not restored: the staging server is not the drill's own"
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,14 @@ class Dump:
             "--format=directory",
             f"--jobs={self.plan.jobs}",
             f"--snapshot={snapshot}",
-            f"--compress={self._compression(workspace)}",
+            f"--compress={compress(self.plan.compression, workspace.tools)}",
             f"--lock-wait-timeout={self.lock_wait_ms}",
             "--no-password",
             f"--file={workspace.backup}",
         ]
         done = run_tool(
             arguments,
-            environment=_as_client(source, workspace),
+            environment=as_client(source, workspace),
             log=workspace.logs / "pg_dump.log",
             deadline=self.plan.backup_timeout.total_seconds(),
             progress=lambda: workspace.progress(_size(workspace.backup), None, "bytes"),
@@ -95,12 +97,8 @@ class Dump:
                 hint="somebody or something writes to the drill's workspace, or its disk is failing",
             )
         arguments = [
-            workspace.tools.program("pg_restore"),
+            *restore_arguments(workspace, target, owned=owned),
             f"--jobs={self.plan.jobs}",
-            "--no-password",
-            "--no-tablespaces",
-            *(["--create"] if owned else ["--no-owner", "--no-privileges"]),
-            f"--dbname={target.parts['dbname']}",
             str(workspace.backup),
         ]
         size = backup.size
@@ -114,27 +112,13 @@ class Dump:
         log = judge_log(
             "pg_restore", done.said, done.code, self.plan.accept_warnings, workspace.logs / "pg_restore.log"
         )
-        deviations = []
-        if not owned:
-            deviations.append("owners and privileges were not restored: the staging server is not the drill's own")
-        return Restore((done.arguments,), done.seconds, tuple(deviations), log)
+        return Restore((done.arguments,), done.seconds, () if owned else (NOT_OURS,), log)
 
     def rows_of(
         self, scan: Scan, _buckets: Sequence[str], *, workspace: Workspace
     ) -> AbstractContextManager[TableRows]:
         """All rows of this table, streamed out of the dump (see `drills.backup_rows.GiveRows`)."""
         return read_rows(workspace, scan.namespace, scan.name, self.plan.restore_timeout.total_seconds())
-
-    def _compression(self, workspace: Workspace) -> str:
-        method = _COMPRESSION[self.plan.compression]
-        if workspace.tools.major >= _METHODS_SINCE:
-            return method
-        if self.plan.compression in {"lz4", "zstd"}:
-            raise ToolError(
-                f"pg_dump {workspace.tools.version} knows no {self.plan.compression}",
-                hint="set recovery.compression to gzip or none",
-            )
-        return "0" if self.plan.compression == "none" else "1"
 
 
 def digest_folder(folder: Path) -> tuple[int, int, str]:
@@ -147,7 +131,34 @@ def digest_folder(folder: Path) -> tuple[int, int, str]:
     return size, len(lines), hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _as_client(source: Address, workspace: Workspace) -> dict[str, str]:
+def compress(compression: str, tools: Tools) -> str:
+    """What pg_dump is told by --compress.
+
+    Raises:
+        ToolError: this pg_dump cannot do so.
+    """
+    method = _COMPRESSION[compression]
+    if tools.major >= _METHODS_SINCE:
+        return method
+    if compression in {"lz4", "zstd"}:
+        raise ToolError(
+            f"pg_dump {tools.version} knows no {compression}", hint="set recovery.compression to gzip or none"
+        )
+    return "0" if compression == "none" else "1"
+
+
+def restore_arguments(workspace: Workspace, target: Address, *, owned: bool) -> list[str]:
+    """pg_restore, and all it is told but from where."""
+    return [
+        workspace.tools.program("pg_restore"),
+        "--no-password",
+        "--no-tablespaces",
+        *(["--create"] if owned else ["--no-owner", "--no-privileges"]),
+        f"--dbname={target.parts['dbname']}",
+    ]
+
+
+def as_client(source: Address, workspace: Workspace) -> dict[str, str]:
     """pg_dump's environment at the source.
 
     pg_dump switches the server's timeouts off for its own sessions. What it leaves alone makes the server end them

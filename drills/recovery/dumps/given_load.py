@@ -28,7 +28,7 @@ from drills.plans.given import GivenDump
 from drills.processes import ToolRun, plain_environment, run_tool, spawn, stop_process
 from drills.records import Backup, Verdict
 from drills.recovery.base import Restore, ToolLog, Workspace, judge_log
-from drills.recovery.dumps.dump import digest_folder
+from drills.recovery.dumps.dump import NOT_OURS, digest_folder, restore_arguments
 from drills.recovery.dumps.feeding import feed_tool
 from drills.recovery.dumps.files import CHUNK, Form, Through, digest_file
 from drills.recovery.dumps.plain_sql import PlainSql
@@ -73,15 +73,7 @@ class Loading:
                 self._read_schema(PlainSql(connect=lambda line: line, on_role=make))
             self._make_way()
         done = run_tool(
-            [
-                self.workspace.tools.program("pg_restore"),
-                *jobs,
-                "--no-password",
-                "--no-tablespaces",
-                *(["--create"] if self.owned else ["--no-owner", "--no-privileges"]),
-                f"--dbname={self.target.parts['dbname']}",
-                str(self._file),
-            ],
+            [*restore_arguments(self.workspace, self.target, owned=self.owned), *jobs, str(self._file)],
             environment=self._environment(),
             log=self._log("pg_restore"),
             deadline=self.plan.restore_timeout.total_seconds(),
@@ -208,7 +200,7 @@ class Loading:
     def _finish(self, done: ToolRun, judged: ToolLog) -> Restore:
         deviations = []
         if not self.owned:
-            deviations.append("owners and privileges were not restored: the staging server is not the drill's own")
+            deviations.append(NOT_OURS)
         if self._made:
             deviations.append(f"roles that the source no longer has were made for the dump: {', '.join(self._made)}")
         if self.owned and self._inside not in {"", self.database}:

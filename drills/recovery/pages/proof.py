@@ -43,6 +43,11 @@ SELECT here.replayed, here.next::text, here.system, counted.kind, counted.answer
 """A number from xmax on belongs to nobody whom this statement could see as committed; asking for one that was never
 given out would be an error."""
 
+_WAITED = (
+    "; if the source has synchronous standbys, these may have waited for one since before the backup: grant the"
+    " source's role pg_read_all_stats, with which such snapshots are passed over"
+)
+
 
 @dataclass(frozen=True)
 class _Answer:
@@ -137,7 +142,7 @@ def _judge(aligned: Aligned, answers: Sequence[_Answer], replayed: str, system: 
     for answer in answers:
         if answer.kind == "hidden" and answer.answer == "committed":
             named = f"{answer.number} transactions that the snapshot does not see are committed on the copy"
-            return Verdict.FAIL, f"{named}: {_some(answer)}"
+            return Verdict.FAIL, f"{named}: {_some(answer)}{_WAITED}"
         if answer.kind == "seen" and answer.answer not in {"committed", "forgotten"}:
             named = f"{answer.number} transactions that the snapshot sees are {answer.answer} on the copy"
             return Verdict.FAIL, f"{named}: {_some(answer)}"

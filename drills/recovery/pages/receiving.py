@@ -1,8 +1,7 @@
 """The WAL of the meantime: received while a base backup is taken, until the drill's snapshot lies in it.
 
-Owns pg_receivewal. Refuses a source that would take the receiver for a synchronous standby: commits would wait for it.
-Guarantees that no slot outlives its session, so that production keeps no WAL for a drill that is gone, and that what
-was received is complete from the first segment to where it was stopped.
+Owns pg_receivewal. Guarantees that no slot outlives its session, so that production keeps no WAL for a drill that is
+gone, and that what was received is complete from the first segment to where it was stopped.
 """
 
 from __future__ import annotations
@@ -75,19 +74,6 @@ def read_history(manifest: Path) -> History:
         return History(first["Start-LSN"], last["End-LSN"], last["Timeline"], size, len(files))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ToolError(f"the manifest of the base backup cannot be read: {error}") from None
-
-
-def judge_standbys(connection: psycopg.Connection, name: str) -> Finding:
-    """Whether the source would wait with its commits for whoever receives its WAL under this application_name."""
-    row = connection.execute("SELECT current_setting('synchronous_standby_names')").fetchone()
-    names = str(row[0]) if row else ""
-    waits = "*" in names or name.casefold() in names.casefold()
-    return Finding(
-        name="no commit waits for the receiver",
-        verdict=Verdict.FAIL if waits else Verdict.PASS,
-        found=f"synchronous_standby_names = {names!r}",
-        hint="name the standbys in synchronous_standby_names, so that * is none of them" if waits else "",
-    )
 
 
 def judge_sender(address: Address, source: Server, name: str) -> Finding:

@@ -1,0 +1,122 @@
+"""Drills whose dump is loaded while it is taken: sound, damaged, and broken off at either end of the pipe."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from fix_postgres import Database, open_sessions, run_sql, write_plan
+from test_drill import OUTAGE, nothing_is_left, on_copy, result_of, run_drill
+
+from drills.clusters import Cluster
+from drills.errors import PlanError
+from drills.planfile import read_plan
+from drills.records import Outcome, Verdict
+from flows.runtime import Drill
+
+WIDE = """
+CREATE TABLE wide AS SELECT n, repeat(md5(n::text), 40) AS body FROM generate_series(1, 60000) n;
+ALTER TABLE wide ADD PRIMARY KEY (n);
+"""
+"""More than the pipes between the two programs hold."""
+
+
+def plan(database: Database, **changes: object) -> Any:  # noqa: ANN401 - as Database.plan
+    return database.plan(recovery={"method": "stream"}, **changes)
+
+
+def test_a_sound_copy_passes_no_file_is_made_and_no_recovery_is_claimed(home: Path, shop: Database) -> None:
+    seen: list[list[str]] = []
+
+    def look(drill: Drill) -> None:
+        seen.append(sorted(path.name for path in drill.folder.iterdir()))
+
+    record = run_drill(home, plan(shop, outages=[OUTAGE]), {"restore": look})
+    assert record.reasons == ()
+    assert record.verdict is Verdict.PASS
+    assert "dump" not in seen[0]
+    assert record.backup is not None
+    assert (record.backup.files, record.backup.size > 0, len(record.backup.digest)) == (0, True, 64)
+    assert record.clocks == ()
+    assert [objective.name for objective in record.objectives] == ["RTO of server killed", "RPO of server killed"]
+    assert record.copy_of_it is not None
+    assert "no backup was kept" in record.copy_of_it.deviations[0]
+    nothing_is_left(home, record)
+    assert open_sessions(shop.owner) == []
+
+
+def test_a_damaged_copy_fails(home: Path, shop: Database) -> None:
+    damage = on_copy("UPDATE invoice SET amount = amount + 0.01 WHERE id = 7")
+    record = run_drill(home, plan(shop), {"check": damage})
+    assert record.verdict is Verdict.FAIL
+    assert result_of(record, "content").verdict is Verdict.FAIL
+    nothing_is_left(home, record)
+
+
+def test_a_copy_on_a_staging_server_that_is_there_passes_and_is_dropped(
+    home: Path, shop: Database, staging: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGING_PASSWORD", staging.password)
+    where = {"address": shop.url(staging.address()), "password": "env:STAGING_PASSWORD"}
+    record = run_drill(home, plan(shop, staging=where))
+    assert record.reasons == ()
+    nothing_is_left(home, record)
+    assert run_sql(staging.address(), "SELECT datname FROM pg_database WHERE datname LIKE 'dr_%'") == []
+
+
+def killing(program: str) -> Callable[[Drill], None]:
+    """Kills this program of the drill once it has been at work for a moment."""
+
+    def begin(_drill: Drill) -> None:
+        def wait_and_kill() -> None:
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                for process in psutil.Process().children(recursive=True):
+                    try:
+                        if process.name() == program and process.io_counters().read_chars > 1 << 20:
+                            process.kill()
+                            return
+                    except psutil.Error:
+                        continue
+                time.sleep(0.002)
+
+        threading.Thread(target=wait_and_kill, daemon=True).start()
+
+    return begin
+
+
+@pytest.mark.parametrize("program", ["pg_dump", "pg_restore"])
+def test_a_stream_that_breaks_off_at_either_end_never_passes_and_leaves_nothing(
+    home: Path, shop: Database, program: str
+) -> None:
+    shop.run(WIDE)
+    record = run_drill(home, plan(shop), {"back_up": killing(program)})
+    assert record.outcome is Outcome.BROKEN_OFF
+    assert record.verdict is Verdict.UNKNOWN
+    assert program in record.reasons[0]
+    assert "killed by signal 9" in record.reasons[0]
+    nothing_is_left(home, record)
+    assert open_sessions(shop.owner) == []
+
+
+def test_a_table_that_stays_locked_ends_it_in_time(home: Path, shop: Database) -> None:
+    told = plan(shop)
+    told["source"]["lock_timeout"] = "1s"
+    with psycopg.connect(**shop.owner.parts, password=shop.owner.password) as holder:  # type: ignore[arg-type]
+        holder.execute("LOCK TABLE invoice")
+        record = run_drill(home, told)
+    assert record.verdict is Verdict.UNKNOWN
+    nothing_is_left(home, record)
+    assert open_sessions(shop.owner) == []
+
+
+@pytest.mark.parametrize("key", ["rto", "rpo"])
+def test_it_measures_no_objective_of_recovery(home: Path, shop: Database, key: str) -> None:
+    with pytest.raises(PlanError, match="nothing is recovered from a backup"):
+        read_plan(write_plan(home, plan(shop, objectives={key: "1h"})))
