@@ -165,7 +165,7 @@ def pass_over_waiting(found: Aligned, waiting: Iterable[int]) -> Aligned | Misal
     """
     view, known = View.parse(found.snapshot), {commit.xid for commit in found.behind}
     for xid in sorted(map(view.widen, waiting)):
-        if xid in view.running and xid not in known:
+        if not view.sees(xid) and xid not in known:
             reason = f"transaction {xid} waits for a standby since before {found.start}: it may be in the backup"
             return Misaligned(reason, waits=True)
     return found

@@ -443,13 +443,14 @@ def test_a_commit_that_waits_for_a_standby_since_before_the_backup_is_waited_for
         run_sql(pages.database.owner, "SET synchronous_commit = on; INSERT INTO note VALUES (1, 'waits')")
 
     waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
     passed_over = threading.Event()
 
     def look(found: Aligned, waits: tuple[int, ...]) -> Aligned | Misaligned:
         judged = pass_over_waiting(found, waits)
         if isinstance(judged, Misaligned) and not passed_over.is_set():
             passed_over.set()
-            run_sql(owner, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+            run_sql(owner, cancel)
         return judged
 
     try:
@@ -459,7 +460,10 @@ def test_a_commit_that_waits_for_a_standby_since_before_the_backup_is_waited_for
             until = time.monotonic() + 30
             while not run_sql(owner, waiting):
                 assert time.monotonic() < until
-            record = run_drill(home, pages.plan({"wal_patience": "10s"}))
+            try:
+                record = run_drill(home, pages.plan({"wal_patience": "10s"}))
+            finally:
+                run_sql(owner, cancel)
             done.result()
     finally:
         for statement in (
@@ -469,7 +473,7 @@ def test_a_commit_that_waits_for_a_standby_since_before_the_backup_is_waited_for
             "SELECT pg_reload_conf()",
         ):
             run_sql(owner, statement)
-    assert passed_over.is_set()
+    assert passed_over.is_set(), record
     assert record.reasons == ()
     assert record.verdict is Verdict.PASS
     nothing_is_left(home, record)

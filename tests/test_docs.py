@@ -36,7 +36,7 @@ def test_the_readme_has_a_recovery_section_of_every_method_and_each_can_run() ->
     closing = next(block for block in blocks if isinstance(block, dict) and list(block) == ["checks"])
     source = {"address": "postgresql://drillbook@db.internal:5432/billing"}
     for section in sections:
-        exact = section["method"] in {"dump", "basebackup", "pgbackrest", "barman"}
+        exact = section["method"] in {"dump", "stream", "basebackup", "pgbackrest", "barman"}
         plan = {"version": 1, "database": "billing", "owner": "sre", "source": source, "recovery": section}
         read = parse_plan(yaml.safe_dump(plan | ({} if exact else closing), sort_keys=False).encode(), "README.md")
         assert read.recovery.aligned == exact

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from drills.clusters import Cluster
 from drills.errors import PlanError
 from drills.planfile import read_plan
 from drills.records import Outcome, Verdict
-from flows.runtime import Drill
+from flows.runtime import Drill, Silent
 
 WIDE = """
 CREATE TABLE wide AS SELECT n, repeat(md5(n::text), 40) AS body FROM generate_series(1, 60000) n;
@@ -70,25 +67,20 @@ def test_a_copy_on_a_staging_server_that_is_there_passes_and_is_dropped(
     assert run_sql(staging.address(), "SELECT datname FROM pg_database WHERE datname LIKE 'dr_%'") == []
 
 
-def killing(program: str) -> Callable[[Drill], None]:
-    """Kills this program of the drill once it has been at work for a moment."""
+class Killer(Silent):
+    """Kills this program of the drill when it is in the midst of its work."""
 
-    def begin(_drill: Drill) -> None:
-        def wait_and_kill() -> None:
-            until = time.monotonic() + 60
-            while time.monotonic() < until:
-                for process in psutil.Process().children(recursive=True):
-                    try:
-                        if process.name() == program and process.io_counters().read_chars > 1 << 20:
-                            process.kill()
-                            return
-                    except psutil.Error:
-                        continue
-                time.sleep(0.002)
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.killed = False
 
-        threading.Thread(target=wait_and_kill, daemon=True).start()
-
-    return begin
+    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
+        """Some of the dump has come."""
+        super().advance(done, total, unit, about)
+        if unit == "bytes" and done > 0 and not self.killed:
+            (process,) = (one for one in psutil.Process().children(recursive=True) if one.name() == self.program)
+            process.kill()
+            self.killed = True
 
 
 @pytest.mark.parametrize("program", ["pg_dump", "pg_restore"])
@@ -96,7 +88,9 @@ def test_a_stream_that_breaks_off_at_either_end_never_passes_and_leaves_nothing(
     home: Path, shop: Database, program: str
 ) -> None:
     shop.run(WIDE)
-    record = run_drill(home, plan(shop), {"back_up": killing(program)})
+    killer = Killer(program)
+    record = run_drill(home, plan(shop), {"back_up": lambda drill: setattr(drill, "progress", killer)})
+    assert killer.killed
     assert record.outcome is Outcome.BROKEN_OFF
     assert record.verdict is Verdict.UNKNOWN
     assert program in record.reasons[0]
