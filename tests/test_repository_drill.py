@@ -17,7 +17,7 @@ from fix_debian import DEBIAN
 from fix_postgres import SHOP, Database, new_database, open_sessions, run_sql
 from fix_repository import Production, debian_tools, flip, look, own, production
 from test_basebackup import CLOSED
-from test_drill import OUTAGE, nothing_is_left, on_copy, result_of, run_drill
+from test_drill import OUTAGE, nothing_is_left, result_of, run_drill
 
 from drills.places import server_account
 from drills.processes import plain_environment, spawn, stop_process
@@ -247,17 +247,6 @@ def test_under_load_every_row_is_equal_and_the_repository_is_only_read(home: Pat
     now = look(busy.source.repository)
     changed = [path for path in done if now.get(path) != done[path] and not Path(path).is_dir()]
     assert [path for path in changed if not Path(path).name.startswith("archive.info")] == []
-
-
-@pytest.mark.thorough
-def test_a_damaged_copy_fails(home: Path, busy_backrest: Kept) -> None:
-    record = run_drill(
-        home, busy_backrest.plan(), {"check": on_copy("UPDATE invoice SET amount = amount + 0.01 WHERE id = 77")}
-    )
-    assert record.verdict is Verdict.FAIL
-    assert result_of(record, "content").verdict is Verdict.FAIL
-    assert result_of(record, "alignment").verdict is Verdict.PASS
-    nothing_is_left(home, record)
 
 
 def test_a_backup_that_is_too_old_fails_by_a_check_of_its_own(home: Path, busy: Kept) -> None:

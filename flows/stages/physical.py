@@ -224,7 +224,8 @@ def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: p
         if time.monotonic() > until:
             raise CheckError(
                 f"the WAL of the snapshot did not come within {wish.wal_patience.total_seconds():g} s: {found.reason}",
-                hint="raise recovery.wal_patience, or find out why WAL is late",
+                hint="raise recovery.wal_patience, or find out why WAL is late: a source that is idle archives nothing"
+                " before its archive_timeout, or SELECT pg_switch_wal()",
             )
         time.sleep(_POLL)
 
