@@ -9,8 +9,8 @@ from checks.negative.damages import DAMAGES
 from drills.plans.negative import CHOSEN
 
 HEAD = """\
-<!-- Written by docs/generate.py from docs/checks_page.py and checks/negative/damages.py: change it there, then `make
-docs`. --> # The checks
+<!-- Written by docs/generate.py from docs/checks_page.py and checks/negative/damages.py: change it there. -->
+# The checks
 
 Each check answers PASS, FAIL or UNKNOWN. What was skipped, crashed, compared nothing, or lacked a tool is UNKNOWN. The
 basis is where the expected value comes from: *snapshot*, measured in the source inside the very snapshot that the

@@ -210,7 +210,8 @@ def judge_room(room: Room) -> Finding:
         found=f"{room.needed:,} bytes may be needed, {room.free:,} are free",
         hint=""
         if enough
-        else "free some space, set DRILLBOOK_HOME to a larger file system, or raise staging.disk_limit",
+        else "free some space, set DRILLBOOK_HOME to a larger file system, raise staging.disk_limit, or do without the"
+        " scratch clone of `negative_control`",
     )
 
 

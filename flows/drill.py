@@ -53,7 +53,8 @@ def drill(plan: Path, requester: str | None = None) -> State[Any]:
         requester: Who asks for this drill; the plan's own requester when left out.
     """
     file = read_plan(plan)
-    more = file.plan.recovery.reads_all + file.plan.negative_control.enabled + 2 * len(file.plan.outages)
+    wish = file.plan
+    more = wish.recovery.reads_all + wish.negative_control.enabled + 2 * len(wish.outages) + wish.checks.tries_programs
     shown = _InPrefect(SHOWN.get(), stages=5 + more)
     opened = open_drill(file, requester=requester, home=home(), progress=shown, scheduler=str(flow_run.id))
     record = rehearse(opened, as_task)

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from drills import events
 from drills.errors import DrillbookError, JournalError, UnforeseenError
 from drills.planned import AFTER_RESTORE, after_outage
-from drills.plans.smoke import SmokeCommand, SmokeHttp
 from drills.record import Record
 from drills.records import Verdict
 from drills.secrets import VAULT
@@ -81,7 +80,7 @@ def rehearse(drill: Drill, step: Step = directly) -> Record:
         for outage in drill.plan.outages:
             step(injure, drill, outage)
             step(check, drill, server, expectations, after_outage(outage.name))
-        if any(isinstance(smoke, SmokeCommand | SmokeHttp) for smoke in drill.plan.checks.smoke):
+        if drill.plan.checks.tries_programs:
             step(try_out, drill, server)
     except DrillbookError as error:
         _note(drill, error)

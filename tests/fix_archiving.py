@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fix_debian import DEBIAN
 from fix_postgres import QUICK, run_sql
 
 from drills.addresses import Address
@@ -24,7 +25,6 @@ from drills.recovery.pages.replay import copy_from_folder
 from drills.targets import RecoveryTarget, TargetKind
 from drills.tools import Tools, embedded_tools
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
 OPEN = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 """How production's server is held in these tests: it may do everything else that it was configured to."""
 REACHING_OUT = {
@@ -122,7 +122,7 @@ def scalar(address: Address, statement: str) -> Any:  # noqa: ANN401 - as the se
 def archiving(request: pytest.FixtureRequest) -> Iterator[Archiving]:
     """A server that archives to a folder, is configured by ALTER SYSTEM to reach out, and was backed up."""
     if request.param == "debian" and not DEBIAN.exists():
-        pytest.skip("Debian's PostgreSQL 15 is not installed")
+        pytest.skip("Debian's PostgreSQL is not installed")
     place = Path(tempfile.mkdtemp(prefix="drillbook-physical-"))
     place.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ _ENVIRONMENT = {
 @pytest.fixture(scope="session")
 def networks() -> Iterator[tuple[str, dict[str, str]]]:
     """The server, on a port of its own, with the networks of production and staging; and their security groups."""
-    moto = pytest.importorskip("moto.server")
+    moto = import_module("moto.server")
     server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

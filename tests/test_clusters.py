@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from fix_debian import DEBIAN
 from fix_postgres import QUICK, end_cluster, new_cluster, run_sql
 
 from drills.addresses import Address
@@ -27,7 +28,6 @@ from drills.sessions import STAGING_LIMITS, Access, connect, describe
 from drills.staging import THROW_AWAY, look_at_surroundings, make_database, run_like_production
 from drills.tools import Tools, embedded_tools
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
 BUSY = "SELECT sum(a * b) FROM generate_series(1, 100000) a, generate_series(1, 1000000) b"
 
 
@@ -390,7 +390,7 @@ def test_a_database_on_a_given_server_has_the_locale_of_its_source(
     place: Path, tools: Path | None, how: str, provider: str, locale: str
 ) -> None:
     if tools is not None and not tools.exists():
-        pytest.skip("Debian's PostgreSQL 15 is not installed")
+        pytest.skip("Debian's PostgreSQL is not installed")
     cluster = make_cluster(place / "cluster", Tools.at(tools) if tools else embedded_tools())
     cluster.start(QUICK)
     try:

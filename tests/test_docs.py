@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -79,3 +80,21 @@ def test_pins_name_no_package_index() -> None:
     pins = (ROOT / "constraints.txt").read_text()
     assert "--hash=sha256:" in pins
     assert not re.search(r"https?://|index-url|find-links", pins)
+
+
+def test_every_module_of_drills_is_either_word_or_hand() -> None:
+    """Else the contracts of imports would not speak of it."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    split = next(contract for contract in contracts if contract["name"] == "words never import hands")
+    seen = next(contract for contract in contracts if contract["name"].startswith("checks and reports see"))
+    words, hands = set(split["source_modules"]), set(split["forbidden_modules"])
+    modules = {path.parent if path.stem == "__init__" else path for path in (ROOT / "drills").glob("*/__init__.py")}
+    modules |= {path for path in (ROOT / "drills").glob("*.py") if path.stem != "__init__"}
+    assert {f"drills.{module.stem}" for module in modules} == words | hands
+    assert words & hands == set()
+    assert set(seen["forbidden_modules"]) == hands
+
+
+@pytest.mark.parametrize("name", ["plan.md", "checks.md"])
+def test_a_generated_page_has_a_title(name: str) -> None:
+    assert any(line.startswith("# ") for line in (ROOT / "docs" / name).read_text().splitlines()[:3])

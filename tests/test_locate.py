@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 from fix_checks import Make, a_log, making, measured, opening
+from fix_debian import DEBIAN
 from fix_locate import Taken, dump, take
 from fix_postgres import QUICK, SHOP, Database, end_cluster, run_sql
 
@@ -27,7 +28,6 @@ from drills.recovery.dumps.rows import read_rows
 from drills.sessions import STAGING_LIMITS, Access, connect, importing
 from drills.tools import Tools, embedded_tools
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
 LARGE = """
 CREATE TABLE entry (id bigint PRIMARY KEY, currency char(3), amount numeric(18,2), said text, paid money);
 INSERT INTO entry SELECT n, 'EUR', n * 0.01, 'entry ' || n, n::money FROM generate_series(1, 30000) n;
@@ -41,10 +41,10 @@ SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute), (SE
 Line = tuple[str, str, str, str, str, str]
 
 
-@pytest.fixture(scope="module", params=["embedded", "debian 15"])
+@pytest.fixture(scope="module", params=["embedded", "debian"])
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[Cluster, Tools]]:
     if request.param != "embedded" and not DEBIAN.exists():
-        pytest.skip("Debian's PostgreSQL 15 is not installed")
+        pytest.skip("Debian's PostgreSQL is not installed")
     tools = embedded_tools() if request.param == "embedded" else Tools.at(DEBIAN)
     place = Path(tempfile.mkdtemp(prefix="drillbook-server-"))
     place.chmod(0o755)

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 from fix_postgres import Database, run_sql
-from test_drill import OUTAGE, nothing_is_left, run_drill
+from pydantic import TypeAdapter
+from test_drill import OUTAGE, nothing_is_left, on_copy, run_drill
 
 from drills import staging as staging_hands
 from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.errors import ClusterError
+from drills.plan import Method
 from drills.record import Record
-from drills.records import CheckResult, Resource, Verdict
+from drills.records import CheckResult, Outcome, Resource, Verdict
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.staging import database_name, scratch_database, scratch_name
 from flows import proving
@@ -84,12 +86,42 @@ def test_a_clone_that_cannot_be_made_is_unknown_and_the_drill_goes_on(
 
 def test_without_room_for_a_clone_none_is_made(shop: Database, tmp_path: Path) -> None:
     size = shop.run("SELECT pg_database_size(current_database())")[0][0]
-    plan = shop.plan(negative_control=FEW, staging={"disk_limit": f"{int(size * 2.25)}B"})
-    record = run_drill(tmp_path, plan)
+    plan = shop.plan(negative_control=FEW, staging={"disk_limit": f"{int(size * 3.45)}B"})
+    grow = on_copy("CREATE TABLE grown AS SELECT repeat(md5(n::text), 60) FROM generate_series(1, 20000) n")
+    record = run_drill(tmp_path, plan, {"prove_checks": grow})
     assert (record.verdict, control(record).verdict) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
     assert control(record).reason.startswith("no room for a scratch clone: ")
     assert "raise staging.disk_limit" in control(record).reason
     assert scratch_name(record.drill) not in {made.name for made in record.made}
+
+
+def test_a_copy_with_a_clone_that_would_not_fit_is_refused_and_without_one_it_fits(
+    shop: Database, tmp_path: Path
+) -> None:
+    size = shop.run("SELECT pg_database_size(current_database())")[0][0]
+    limited = {"disk_limit": f"{int(size * 2.25)}B"}
+    record = run_drill(tmp_path, shop.plan(negative_control=FEW, staging=limited))
+    assert record.outcome is Outcome.REFUSED
+    assert "`negative_control`" in record.problems[0].hint
+    streamed = shop.plan(negative_control=FEW, staging=limited, recovery={"method": "stream"})
+    assert run_drill(tmp_path, streamed).outcome is Outcome.REFUSED
+    fits = shop.plan(negative_control={"enabled": False}, staging=limited)
+    assert run_drill(tmp_path, fits).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("recovery", "keeps"),
+    [
+        ({"method": "dump"}, 1.0),
+        ({"method": "stream"}, 0.0),
+        ({"method": "dump_file", "path": "/a"}, 1.0),
+        ({"method": "basebackup"}, 0.0),
+        ({"method": "basebackup", "incrementals": 1}, 1.0),
+        ({"method": "pgbackrest", "stanza": "a"}, 0.0),
+    ],
+)
+def test_a_method_says_what_it_keeps_beside_the_copy(recovery: dict[str, Any], keeps: float) -> None:
+    assert TypeAdapter(Method).validate_python(recovery).keeps == keeps  # type: ignore[var-annotated]
 
 
 def test_a_clone_that_could_not_be_dropped_is_dropped_at_the_end_of_the_drill(

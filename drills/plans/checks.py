@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from drills.fields import Text, Title
 from drills.plans.section import Section, Value, fault, refuse_twice
-from drills.plans.smoke import Smoke
+from drills.plans.smoke import Smoke, SmokeCommand, SmokeHttp
 from drills.plans.totals import LedgerCheck, TotalCheck, control_name
 
 OWN_NAMES = ("row counts", "content", "tables", "structure", "sequences", "amcheck", "page checksums")
@@ -102,6 +102,11 @@ class Checks(Section):
         examples=[True],
     )
     smoke: tuple[Smoke, ...] = Field((), description="Whether people could work with the copy.")
+
+    @property
+    def tries_programs(self) -> bool:
+        """Whether programs work with the copy after everything else, and may write to it."""
+        return any(isinstance(smoke, SmokeCommand | SmokeHttp) for smoke in self.smoke)
 
     @model_validator(mode="after")
     def _something_is_asked(self) -> Self:

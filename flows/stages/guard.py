@@ -60,7 +60,7 @@ def look(drill: Drill) -> Server:
             findings += managed_of(drill, plan.recovery).judge()
         else:
             findings += _look_at_staging(drill, server, staging)
-            findings += [*_look_at_tools(drill, server, source, staging), *_look_at_room(drill, size)]
+            findings += [*_look_at_tools(drill, server, source, staging), *_look_at_room(drill, server, size)]
         findings.append(guard.judge_evidence(Path(plan.evidence.folder)))
         findings.append(_hold_database(drill, server, findings))
         drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
@@ -89,9 +89,11 @@ def _look_at_tools(drill: Drill, server: Server, source: Address, staging: Addre
     return [Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found), *extensions]
 
 
-def _look_at_room(drill: Drill, size: int) -> list[Finding]:
+def _look_at_room(drill: Drill, server: Server, size: int) -> list[Finding]:
     """Backup and copy may lie on different file systems when servers cannot reach the drill's own folder."""
     wish, backup, copy = drill.plan.staging, size * drill.plan.recovery.keeps, size * guard.ROOM_FOR_COPY
+    if drill.plan.negative_control.enabled:
+        copy += server.size * guard.ROOM_FOR_COPY  # a scratch clone of the one database
     if wish.address is not None:
         unseen = "not looked at: the disk of a staging server that is there already cannot be seen from here"
         dump = guard.judge_room(guard.measure_room(drill.folder, backup, None))
