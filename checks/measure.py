@@ -16,6 +16,7 @@ from typing import Literal
 import psycopg
 
 from checks.asking import Log, OpenSession
+from checks.emptied import read_held
 from checks.ledger import parts
 from checks.scanning.folding import fold, total_alone
 from checks.scanning.lotwork import in_lots, lot
@@ -47,13 +48,16 @@ class Wish:
     digest: Literal["fast", "sha256"] | None = "fast"
     structure: bool = True
     sequences: bool = True
+    held: bool = False
+    """Which tables hold any row."""
 
     @classmethod
-    def of(cls, checks: Checks, opened: datetime) -> Wish:
+    def of(cls, checks: Checks, opened: datetime, *, held: bool = False) -> Wish:
         """What the checks of a plan need; every period ends as seen from the opening of the drill."""
         totals = (*checks.totals, *(part for check in checks.ledger for part in parts(check)))
         digest = checks.content.digest if checks.content.compare else None
-        return cls(tuple(total.settled(opened) for total in totals), digest, checks.structure, checks.sequences)
+        settled = tuple(total.settled(opened) for total in totals)
+        return cls(settled, digest, checks.structure, checks.sequences, held)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def measure(open_session: OpenSession, wish: Wish, scope: Scope, log: Log, advan
     with open_session() as connection:
         sequences = read_sequences(connection, log) if wish.sequences else ()
         tables = read_tables(connection, log)
+        held = read_held(connection, tables, log) if wish.held else None
         structure, unread = _structure(connection, log) if wish.structure else ((), "")
         works = _works(tables, wish, scope, connection, log)
         plain = {(table.schema, table.name) for table in tables if not table.parent}
@@ -100,6 +105,7 @@ def measure(open_session: OpenSession, wish: Wish, scope: Scope, log: Log, advan
         structure=structure,
         structure_error=unread,
         sequences=sequences,
+        held=held,
     )
 
 

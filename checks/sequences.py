@@ -46,7 +46,7 @@ WITH feeds AS (
 SELECT coalesce(json_agg(json_build_array(
          n.nspname, c.relname, s.seqincrement, s.seqcycle, s.seqmin, s.seqmax, has_sequence_privilege(c.oid, 'SELECT'),
          f.owns, t.nspname, r.relname, a.attname,
-         a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype))
+         a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype), c.relpersistence = 'u')
          ORDER BY n.nspname, c.relname, f.owns DESC, t.nspname, r.relname, a.attname), '[]')::text
   FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN (feeds f JOIN pg_class r ON r.oid = f.relation AND r.relkind IN ('r', 'p')
@@ -94,6 +94,7 @@ def _state(name: tuple[str, str], rows: list[list[Any]], stands: tuple[Any, ...]
         increment=increment,
         cycle=cycle,
         feeds=tuple(dict.fromkeys((row[6], row[7], row[8]) for row in rows if row[9])),
+        unlogged=rows[0][10],
         error=stands.message if isinstance(stands, CheckError) else "",
     )
 

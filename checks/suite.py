@@ -15,6 +15,7 @@ from checks.asking import Log, OpenSession
 from checks.base import Answer, Question, answer
 from checks.content import compare_content
 from checks.control.compare import compare_control
+from checks.emptied import ASKED, compare_held, tables_summed
 from checks.integrity import integrity_questions
 from checks.invariants import ask_invariant
 from checks.ledger import judge, parts
@@ -28,13 +29,15 @@ from checks.structure.compare import compare_structure
 from checks.tables import compare_tables
 from checks.totals import compare_totals
 from checks.totals_sql import total_statement
+from checks.unlogged import explained, given_up, without
 from drills.backup_rows import GiveRows
 from drills.errors import CheckError
 from drills.measures import Expectations, Measures, Total
 from drills.plans.checks import Checks, InvariantCheck
+from drills.planned import EMPTIED
 from drills.plans.totals import LedgerCheck, TotalCheck, control_name
 from drills.probes import Probe
-from drills.records import Basis, CheckResult
+from drills.records import Basis, CheckResult, Verdict
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def run_checks(
         ConnectError: the copy cannot be reached.
     """
     scope = Scope(subject.jobs, pieces=True, like=expected.measures, only=subject.only)
-    actual = measure(subject.open_session, Wish.of(wish, subject.opened), scope, subject.log, advance)
+    asked = Wish.of(wish, subject.opened, held=expected.measures.held is not None)
+    actual = measure(subject.open_session, asked, scope, subject.log, advance)
     round_ = _Round(wish, expected, actual, subject)
     for question in round_.questions(advance):
         yield answer(question, folder)
@@ -97,8 +101,8 @@ class _Round:
         wish, before, subject = self.wish, self.expected.measures, self.subject
         yield from self._of_tables()
         if wish.sequences:
-            ask = partial(compare_sequences, before, self.actual, subject.open_session, subject.log)
-            yield self._measured("sequences", "sequences", partial(ask, from_wal=subject.physical))
+            ask = partial(compare_sequences, *self._held, subject.open_session, subject.log)
+            yield self._measured("sequences", "sequences", self._explained(partial(ask, from_wal=subject.physical)))
         for total in wish.totals:
             yield from self._of_total(total.settled(subject.opened))
         for ledger in wish.ledger:
@@ -120,18 +124,39 @@ class _Round:
             yield from smoke_questions(wish.smoke, subject.open_session, subject.log, lost)
 
     def _of_tables(self) -> Iterator[Question]:
-        wish, before, after = self.wish, self.expected.measures, self.actual
+        wish, (before, after) = self.wish, self._held
         if wish.tables:
             yield self._measured("tables", "relations", partial(compare_tables, before, after))
         if wish.row_counts:
-            yield self._measured("row counts", "rows of ", partial(compare_row_counts, before, after))
+            count = self._explained(partial(compare_row_counts, before, after))
+            yield self._measured("row counts", "rows of ", count)
         if wish.content.compare:
-            yield self._measured("content", "content of ", partial(compare_content, before, after, wish.content))
+            compare = self._explained(partial(compare_content, before, after, wish.content))
+            yield self._measured("content", "content of ", compare)
             if self.subject.give_rows is not None:
                 locator = Locator(self.subject.open_writing, self.subject.log, self.subject.give_rows)
                 yield from locator.questions(before, after, wish.content)
+        if self.expected.measures.held is not None:
+            yield self._measured(EMPTIED, ASKED, self._explained(self._emptied, Verdict.UNKNOWN))
         if wish.structure:
             yield self._measured("structure", "structure", self._structure)
+
+    @property
+    def _held(self) -> tuple[Measures, Measures]:
+        """What both sides hold, as far as the plan wants it compared."""
+        gone = given_up(self.wish, self.expected.measures)
+        return without(self.expected.measures, gone), without(self.actual, gone)
+
+    def _explained(self, ask: Callable[[], Answer], lost: Verdict = Verdict.FAIL) -> Callable[[], Answer]:
+        """With a word on unlogged tables, where there are any; `lost` is what the answer says of those lost."""
+        before = self.expected.measures
+        return lambda: explained(ask(), before, given_up(self.wish, before), lost)
+
+    def _emptied(self) -> Answer:
+        wish = Wish.of(self.wish, self.subject.opened)
+        with self.subject.open_session() as connection:
+            summed = tables_summed(connection, wish.totals, self.subject.log)
+        return compare_held(*self._held, self.wish.may_be_empty, summed)
 
     def _structure(self) -> Answer:
         for where, side in (("at the source", self.expected.measures), ("in the copy", self.actual)):

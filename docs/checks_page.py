@@ -29,7 +29,8 @@ CHECKS = (
         " that the server makes while it reads",
         "a forger with the digests in hand, unless the plan says `digest: sha256`; rows of materialized"
         " views, which a restore computes anew; rows of foreign tables, which no"
-        " backup holds",
+        " backup holds; unlogged tables, which no physical copy and no crash leaves anything in, where the plan gives"
+        " them up by `unlogged: false` (row counts and sequences likewise)",
     ),
     (
         "tables", "snapshot", "every table and view of the snapshot is there under its name and kind, and no other",
@@ -88,9 +89,10 @@ ONCE = (
         "the copy no longer knows what became of a transaction, does not say where its replay ended, or was not asked",
     ),
     (
-        "age of the backup", "a backup that was there was not older than `max_age` when the drill began",
+        "age of the backup", "a backup that was there was not older than `max_age` when the drill began, at AWS when it"
+        " was picked; without `max_age` its age is told",
         "it was older, or was taken more than two minutes after that: a clock is wrong",
-        "nobody says when it was taken",
+        "nobody says when it was taken; without `max_age`: it was taken after that",
     ),
     (
         "… of the copy", "the copy's server is like the source's: major version, encoding, page checksums, block and"

@@ -63,6 +63,7 @@ checks:
   tables: true
   structure: true
   sequences: true
+  unlogged: true
   totals:
     - name: invoices by currency and month
       table: billing.invoice

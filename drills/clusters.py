@@ -36,6 +36,8 @@ _POLL = 0.02
 _PORT_POLL = 0.2
 _START_DEADLINE = 120.0
 _STOP_DEADLINE = 60.0
+_IN_ITS_FOLDER = {"dynamic_shared_memory_type": "mmap"}
+"""Of shared memory elsewhere, a server that is killed leaves some behind, and nobody knows whose it was."""
 _BUSY_PORT = "could not bind"
 _NEW_CHECKSUM_DEFAULT = 18
 """Since then a cluster has checksums unless told otherwise (initdb(1))."""
@@ -126,10 +128,10 @@ class Cluster:
                 if ended
                 else f"did not answer within {deadline:g} s: {last_words(words)}"
             )
-            raise ClusterError(f"the server in {self.folder} {reason}", hint=f"its log is {self.log}")
+            raise ClusterError(f"the server in {self.folder} {reason}", hint=_what_it_lacks(words, self.log))
 
     def _spawn(self, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        chosen = {**settings, **QUARANTINE, **self.held, "port": str(self.port)}
+        chosen = {**_IN_ITS_FOLDER, **settings, **QUARANTINE, **self.held, "port": str(self.port)}
         options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         try:
             self.process = spawn(
@@ -264,10 +266,22 @@ def make_cluster(folder: Path, tools: Tools, *, checksums: bool = True) -> Clust
     finally:
         handed.unlink(missing_ok=True)
     if done.code:
-        raise ClusterError(
-            f"initdb ended with {done.code}: {last_words(done.said)}", hint=f"its log is {folder / 'log'}"
-        )
+        hint = _what_it_lacks(done.said, folder / "log")
+        raise ClusterError(f"initdb ended with {done.code}: {last_words(done.said)}", hint=hint)
     return Cluster(folder, tools, account, password)
+
+
+def _what_it_lacks(said: str, log: Path) -> str:
+    """What to do for a server that could not be made or started; its log goes when it is destroyed."""
+    # A kernel that is out of segments or semaphores calls that "No space left on device", too (shmget(2), semget(2)).
+    if "shared memory segment" in said:
+        seen = "`ipcs -m` and `df /dev/shm` show what is taken, `sysctl kernel.shmmni` how many segments there may be"
+        return f"{seen}: remove those that are nobody's (`ipcrm`), or raise it"
+    if "could not create semaphores" in said:
+        return "`ipcs -s` shows what is taken: remove those that are nobody's (`ipcrm`), or raise kernel.sem"
+    if "No space left on device" in said:
+        return f"`df {log.parent}` and `df -i` show it: free some space, or set DRILLBOOK_HOME to a larger file system"
+    return f"its log is {log}, and after a drill raw/{log.parent.name}-server.log of the bundle"
 
 
 def _initdb(tools: Tools, data: Path, password: Path, *, checksums: bool) -> list[str]:

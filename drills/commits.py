@@ -1,6 +1,6 @@
 """Commits in the WAL beside a snapshot: which of them it sees, and where recovery has to stop to see just those.
 
-Owns the arithmetic: WAL positions, 64-bit transaction numbers, and the order of commit records. Refuses a line of
+Owns the arithmetic: 64-bit transaction numbers, and the order of commit records. Refuses a line of
 pg_waldump that it does not understand, and a snapshot taken on a standby, which names no transaction in progress.
 Guarantees that a target has every commit before it that the snapshot sees, and none that it does not see.
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from drills.errors import GuardError, ToolError
 from drills.records import Model, Verdict
-from drills.targets import parse_lsn, show_lsn
+from drills.wal import parse_lsn, show_lsn
 
 KEPT = 1000
 """How many commits before the target, and how many behind it, are kept to be asked for on the copy."""
@@ -230,7 +230,7 @@ class Alignment(Model):
     first_behind: str = ""
     """The first of them: transaction and position."""
     replayed: str
-    """Where the copy's replay ended; empty where nobody knows."""
+    """Where the copy's replay ended."""
     next_xid: int
     """The first number that the copy had not given out when its replay ended; its own ones begin there."""
     hidden_asked: int

@@ -20,8 +20,10 @@ from drills.planned import (
     planned_programs,
     planned_proofs,
 )
-from drills.records import Clock, Objective, Outcome, Resource, Verdict
+from drills.records import CLOCKS_APART, Clock, Objective, Outcome, Resource, Verdict
 from drills.units import parse_duration
+
+_WRONG_CLOCK = "a clock is wrong"
 
 
 def clocks_of(plan: dict[str, object], gathered: Gathered) -> tuple[Clock, ...]:
@@ -63,15 +65,11 @@ def objectives_of(plan: dict[str, object], gathered: Gathered, clocks: tuple[Clo
     """Every target of the plan beside what was measured; what was not is None."""
     targets = plan.get("objectives")
     targets = targets if isinstance(targets, dict) else {}
-    recovered = next((clock.seconds for clock in clocks if clock.name == "checks passed"), None)
     if targets.get("rto") is not None:
-        yield _objective(
-            "RTO", targets["rto"], recovered, "from the declared loss to a restored copy whose checks have passed"
-        )
+        yield _rto(targets["rto"], plan, clocks)
     if targets.get("rpo") is not None:
-        meaning = "age of what the backup holds at the declared loss: what was written since would be gone"
         age, at_least = _age(plan, gathered)
-        yield _objective("RPO", targets["rpo"], age, meaning, at_least=at_least)
+        yield _rpo(targets["rpo"], age, at_least=at_least)
     measured = {outage.name: outage for outage in gathered.outages}
     for planned in planned_outages(plan):
         outage = measured.get(planned["name"])
@@ -88,15 +86,35 @@ def objectives_of(plan: dict[str, object], gathered: Gathered, clocks: tuple[Clo
                 "from the fault to the first commit acknowledged again",
             )
         lost = None if outage is None else outage.rpo_seconds
-        objective = _objective(
-            f"RPO of {planned['name']}",
-            planned["rpo"],
-            lost,
-            "age at the fault of the oldest acknowledged commit that was lost",
-        )
+        meaning = "age at the fault of the oldest acknowledged commit that was lost"
+        objective = _objective(f"RPO of {planned['name']}", planned["rpo"], lost, meaning)
         # A commit that was lost after the recovery has no age at the fault, and is lost all the same.
         failed = outage is not None and outage.lost > 0 and outage.verdict is Verdict.FAIL
         yield objective.model_copy(update={"verdict": Verdict.FAIL}) if failed else objective
+
+
+def _rto(target: object, plan: dict[str, object], clocks: tuple[Clock, ...]) -> Objective:
+    """Until the checks have passed, and where a full read is planned until it is over: then all of the copy is there.
+
+    A copy whose checks passed and which was never read in full took longer than they.
+    """
+    at = {clock.name: clock.seconds for clock in clocks}
+    passed, read = at.get("checks passed"), at.get("fully read")
+    meaning = "from the declared loss to a restored copy whose checks have passed"
+    if not planned_full_read(plan):
+        return _objective("RTO", target, passed, meaning)
+    reached = None if passed is None else max(passed, read or 0.0)
+    meaning += " and of which every table has been read once"
+    return _objective("RTO", target, reached, meaning, at_least=passed is not None and read is None)
+
+
+def _rpo(target: object, age: float | None, *, at_least: bool) -> Objective:
+    """A backup that is dated after the loss has no age to hold against a target, unless clocks may differ so much."""
+    meaning = "age of what the backup holds at the declared loss: what was written since would be gone"
+    if age is None or age >= -CLOCKS_APART:
+        return _objective("RPO", target, age if age is None else max(age, 0.0), meaning, at_least=at_least)
+    found = _objective("RPO", target, age, f"{meaning}; {_WRONG_CLOCK}: the backup is dated after the loss")
+    return found.model_copy(update={"verdict": Verdict.UNKNOWN})
 
 
 def _age(plan: dict[str, object], gathered: Gathered) -> tuple[float | None, bool]:
@@ -225,5 +243,6 @@ def _missing(name: str, planned: list[str], gathered: Gathered) -> list[str]:
 def _against(objective: Objective) -> str:
     if objective.measured_seconds is None:
         return "not measured"
-    least = "at least " if objective.at_least else ""
-    return f"{least}{objective.measured_seconds:.3f} s measured against a target of {objective.target_seconds:g} s"
+    least, wrong = "at least " if objective.at_least else "", objective.measured_seconds < 0
+    said = f"{least}{objective.measured_seconds:.3f} s measured against a target of {objective.target_seconds:g} s"
+    return f"{said}: {_WRONG_CLOCK}" if wrong else said

@@ -67,6 +67,16 @@ class TableCount(Model):
     error: str = ""
 
 
+class Held(Model):
+    """Whether a table holds any row."""
+
+    table: str
+    """Schema and name, quoted where needed."""
+    rows: bool | None
+    """None where it could not be asked."""
+    error: str = ""
+
+
 class TotalRow(Model):
     """One group of a total."""
 
@@ -147,6 +157,7 @@ class SequenceState(Model):
     cycle: bool = False
     feeds: tuple[tuple[str, str, str], ...] = ()
     """Schema, table and column of what takes its values: its owner, identity columns, defaults."""
+    unlogged: bool = False
     error: str = ""
 
 
@@ -161,6 +172,8 @@ class Measures(Model):
     structure_error: str = ""
     """Why it could not be read; then there are no items."""
     sequences: tuple[SequenceState, ...] = ()
+    held: tuple[Held, ...] | None = None
+    """Which tables hold rows; None where nobody asked, since all rows are compared."""
 
 
 class Platform(Model):

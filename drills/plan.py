@@ -19,7 +19,7 @@ from drills.plans.negative import NegativeControl
 from drills.plans.rds import Aurora, Managed, Rds
 from drills.plans.recovery import BaseBackup, Dump, Pages, Point, Stream
 from drills.plans.repository import Barman, Pgbackrest, Walg
-from drills.plans.section import Section, fault, refuse_twice
+from drills.plans.section import Section, all_at_once, fault, refuse_twice
 from drills.plans.totals import TotalCheck
 from drills.units import parse_duration, parse_size, show_duration
 
@@ -168,7 +168,10 @@ class Objectives(Section):
     """The targets that the measured times are held against."""
 
     rto: Duration | None = Field(
-        None, description="From the declared loss to a restored copy whose checks have passed.", examples=["4h"]
+        None,
+        description="From the declared loss to a restored copy whose checks have passed; at AWS also until every table "
+        "of it has been read once, where `recovery.full_read` asks for that.",
+        examples=["4h"],
     )
     rpo: Duration | None = Field(
         None, description="Age of the backup's snapshot at the declared loss.", examples=["15min"]
@@ -234,6 +237,8 @@ class Plan(Section):
         refuse_twice("an outage", places)
         if not self.recovery.aligned:
             self._refuse_what_changes()
+        elif self.checks.may_be_empty:
+            raise fault("is for a copy of another time: of this one every row is compared", "checks", "may_be_empty")
         if isinstance(self.recovery, Stream):
             self._refuse_to_measure_recovery()
         if isinstance(self.recovery, Managed):
@@ -271,18 +276,23 @@ class Plan(Section):
 
     def _refuse_what_changes(self) -> None:
         """A copy of another time is held against what closed periods hold, and nothing else that the source has."""
+        checks, faults = self.checks, []
         comparing = {
-            "row_counts": self.checks.row_counts,
-            "content": self.checks.content.compare,
-            "sequences": self.checks.sequences,
+            ("row_counts",): (checks.row_counts, "row_counts: false"),
+            ("content", "compare"): (checks.content.compare, "content: {compare: false}"),
+            ("sequences",): (checks.sequences, "sequences: false"),
         }
-        asked = [name for name, wanted in comparing.items() if wanted]
-        if asked:
+        asked = {at: line for at, (wanted, line) in comparing.items() if wanted}
+        hint = "\n  ".join(["in the plan write:", "checks:", *(f"  {line}" for line in asked.values())]) if asked else ""
+        for at in asked:
             said = "the copy is of another time than the source is measured at: expected this to be off"
-            raise fault(said, "checks", asked[0], *(["compare"] if asked[0] == "content" else []))
-        for index, total in enumerate(self.checks.totals):
+            faults.append(fault(said, "checks", *at, hint=hint))
+        for index, total in enumerate(checks.totals):
             if total.closed is None:
                 said = "expected a closing rule, since the copy is of another time than the source is measured at"
-                raise fault(said, "checks", "totals", index, "closed")
-        if not self.checks.totals:
-            raise fault("expected a total with a closing rule: nothing else shows what came back", "checks", "totals")
+                faults.append(fault(said, "checks", "totals", index, "closed"))
+        if not checks.totals:
+            said = "expected a total with a closing rule: nothing else shows what came back"
+            faults.append(fault(said, "checks", "totals"))
+        if faults:
+            raise all_at_once(faults)

@@ -114,7 +114,7 @@ def _explain(fault: ErrorDetails, lines: dict[Location, int], name: str) -> tupl
         said = _TOLD[fault["type"]].format(**context) + _got(fault)
     else:
         said = fault["msg"].removeprefix("Value error, ")
-        said = said[:1].lower() + said[1:]
+        said, hint = said[:1].lower() + said[1:], context.get("hint", "")
     return lines[at], VAULT.redact(f"{name}:{lines[at]}: {where}: {said}"), hint
 
 

@@ -25,6 +25,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+CLOCKS_APART = 120
+"""Seconds that the clocks of two machines may differ."""
+
+
 def file_name(title: str) -> str:
     """A name for a file of what a person called `title`.
 

@@ -2,17 +2,21 @@
 
 Owns the end of everything that a drill started in a folder. Refuses a symbolic link, so that no other place is emptied
 by mistake, and leaves alone whoever merely looks at a folder. Guarantees that processes and files are gone when it
-returns: whoever sweeps after a killed drill knows no more than the folder's name.
+returns, and the shared memory that a killed server leaves in the kernel, of which there is only so much for all servers
+of a machine: whoever sweeps after a killed drill knows no more than the folder's name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import re
 import shutil
+import signal
 import stat
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -22,6 +26,12 @@ from drills.errors import ClusterError
 _POLL = 0.005
 _DEATH_DEADLINE = 60.0
 _ATTEMPTS = 5
+_QUIT_DEADLINE = 10.0
+"""Seconds; after five of them a server kills its own children."""
+_MEMORY_LINE = 6
+_IPC_RMID = 0
+"""Of sys/ipc.h."""
+_LIBC = ctypes.CDLL(None)
 _PROGRAMS = {
     "barman", "initdb", "pg_basebackup", "pg_combinebackup", "pg_controldata", "pg_dump", "pg_receivewal", "pg_restore",
     "pg_verifybackup", "pg_waldump", "pgbackrest", "pgbench", "postgres", "psql", "rsync", "wal-g",
@@ -35,8 +45,58 @@ def destroy_cluster(folder: Path) -> None:
         ClusterError: it is still there afterwards.
     """
     _refuse_link(folder)
+    _ask_to_end(folder)
     kill_users(folder)
+    _free_memory(folder)
     remove_folder(folder)
+
+
+def _ask_to_end(folder: Path) -> None:
+    """An immediate shutdown: a server that may end by itself takes its shared memory away, and writes nothing."""
+    lock = _read_lock(folder)
+    for process in processes_using(folder) if lock else ():
+        if lock and process.pid == lock.pid:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGQUIT)
+            until = time.monotonic() + _QUIT_DEADLINE
+            while not _is_dead(process) and time.monotonic() < until:
+                time.sleep(_POLL)
+
+
+@dataclass(frozen=True)
+class _ServerLock:
+    """What postmaster.pid says of the server that made it (LOCK_FILE_LINE_* of miscadmin.h)."""
+
+    pid: int
+    key: int
+    segment: int
+    """The block of System V shared memory, which tells a second server in the folder that there is one."""
+
+
+def _read_lock(folder: Path) -> _ServerLock | None:
+    try:
+        told = (folder / "data" / "postmaster.pid").read_text().splitlines()
+        key, segment = told[_MEMORY_LINE].split()
+        return _ServerLock(int(told[0]), int(key), int(segment))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _free_memory(folder: Path) -> None:
+    """The block of a server that was killed, if it is still the one that the server made, and nobody uses it.
+
+    Its other memory is in files of its folder (see `drills.clusters`), or goes with its last process.
+    """
+    lock = _read_lock(folder)
+    table = Path("/proc/sysvipc/shm")  # proc(5); elsewhere such a block is little and stays
+    if lock is None or not table.exists():
+        return
+    for line in table.read_text().splitlines()[1:]:
+        key, segment, _, _, creator, _, attached = line.split()[:7]
+        if (int(segment), int(creator), attached) == (lock.segment, lock.pid, "0") and (
+            int(key) - lock.key
+        ) % 2**32 == 0:
+            _LIBC.shmctl(lock.segment, _IPC_RMID, None)
 
 
 def kill_users(folder: Path) -> None:

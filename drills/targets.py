@@ -14,56 +14,11 @@ from typing import Self
 from pydantic import model_validator
 
 from drills.records import Instant, Model
+from drills.wal import parse_lsn
 
-_LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 _TIMELINE = re.compile(r"latest|current|[1-9][0-9]{0,9}")
-_SEGMENT = re.compile(r"[0-9A-F]{24}")
 _NAME_LIMIT = 63
 """Bytes of a restore point's name (MAXFNAMELEN less its end)."""
-
-
-def parse_lsn(written: str) -> int:
-    """`16/B374D848` as the number of a byte in the WAL.
-
-    Raises:
-        ValueError: it is not that.
-    """
-    found = _LSN.fullmatch(written)
-    if found is None:
-        raise ValueError(f"expected a WAL position such as 16/B374D848, got {written!r}")
-    return int(found[1], 16) << 32 | int(found[2], 16)
-
-
-def show_lsn(position: int) -> str:
-    """As PostgreSQL writes it."""
-    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
-
-
-def segment_start(name: str, size: int) -> str:
-    """Where a WAL segment of this file name begins, with segments of so many bytes.
-
-    Raises:
-        ValueError: no segment is called that.
-    """
-    if not _SEGMENT.fullmatch(name):
-        raise ValueError(f"expected the name of a WAL segment, 24 hexadecimal digits, got {name!r}")
-    return show_lsn((int(name[8:16], 16) << 32) + int(name[16:], 16) * size)
-
-
-_PAGE, _SHORT_HEADER, _LONG_HEADER = 8192, 24, 40
-"""Of the WAL: bytes of a page as PostgreSQL is built everywhere, and of the headers of a page and of a segment."""
-
-
-def page_start(position: str, segment: int) -> str:
-    """The same position, or the beginning of its page where nothing but a header lies between."""
-    at = parse_lsn(position)
-    header = _LONG_HEADER if at % segment < _PAGE else _SHORT_HEADER
-    return show_lsn(at - header if at % _PAGE == header else at)
-
-
-def segment_name(timeline: int, number: int, size: int) -> str:
-    """The file name of the WAL segment with this number, with segments of so many bytes."""
-    return f"{timeline:08X}{number // (2**32 // size):08X}{number % (2**32 // size):08X}"
 
 
 class TargetKind(StrEnum):

@@ -1,4 +1,4 @@
-"""Durations and sizes as a plan writes them: a number and its unit.
+"""Durations and sizes as a plan writes them, a number and its unit; and durations that were measured, for people.
 
 Refuses a bare number, since a bare 15 has been read as seconds and as minutes, and whatever is not a whole number of
 microseconds or bytes. Guarantees that what was parsed is shown in a form that parses to the same value; no binary
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -21,6 +21,7 @@ _BYTES: Mapping[str, int] = MappingProxyType({"B": 1, "kB": 1_000, "MB": 1_000**
 
 DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(ms|s|min|h|d)$"
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|TB)$"
+_LENGTHS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _PARTS = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) ?([A-Za-z]+)")
 
 
@@ -50,6 +51,30 @@ def show_duration(value: timedelta) -> str:
         if micro % _MICROSECONDS[unit] == 0:
             return f"{micro // _MICROSECONDS[unit]}{unit}"
     return f"{(Decimal(micro) / 1000).normalize():f}ms"
+
+
+def human(seconds: float) -> str:
+    """The duration as a person says it: `412 ms`, `4.213 s`, `1 min 12 s`, `2 h 5 min`."""
+    given = Decimal(repr(seconds))
+    sign, given = ("-" if given < 0 else ""), abs(given)
+    if given == 0:
+        return "0 s"
+    if given < 1:
+        return f"{sign}{plain(given * 1000, '0.001' if given < Decimal('0.01') else '1')} ms"
+    if given < 60:  # noqa: PLR2004 - a minute
+        return f"{sign}{given:.3f} s" if given % 1 else f"{sign}{given:.0f} s"
+    rest, parts = int(given.to_integral_value(ROUND_HALF_EVEN)), []
+    for length, unit in _LENGTHS:
+        count, rest = divmod(rest, length)
+        if count:
+            parts.append(f"{count} {unit}")
+    return sign + " ".join(parts)
+
+
+def plain(number: Decimal, step: str) -> str:
+    """The number to this step, without zeros at the end of its fraction."""
+    text = format(number.quantize(Decimal(step), ROUND_HALF_EVEN), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def parse_size(value: object) -> int:

@@ -162,6 +162,8 @@ def plan_check(plan: PlanPath) -> None:
     told = ", ".join(_count(len(given), name) for name, given in (parts | {"outage": found.plan.outages}).items())
     typer.echo(f"{plan}: a plan for {found.plan.database}: {told}")
     typer.echo(f"sha256 {found.provenance.sha256}")
+    if found.plan.requester is None:
+        typer.echo("requester: none; name one with --requester")
 
 
 @plans.command("schema")

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from drills.record import Record
 from drills.records import CheckResult, FileRef, Outcome, Verdict
+from drills.units import human
 from reports import meanings, timeline, wording
 
 OUTCOMES = {
@@ -93,7 +94,7 @@ def _template() -> Template:
         "css_string": wording.css_string,
         "exact": wording.exact,
         "figure": wording.figure,
-        "human": wording.human,
+        "human": human,
         "instant": wording.instant,
         "listing": wording.listing,
         "bytes": wording.size,

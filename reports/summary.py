@@ -6,18 +6,14 @@ from pathlib import Path
 
 from drills.record import Record
 from drills.records import Basis, Objective
+from drills.units import human
 from reports.bundle import REPORT
 from reports.meanings import CLOSED
 
 
 def show_seconds(seconds: float | None) -> str:
-    """For people: three decimals below a minute, then minutes and seconds."""
-    if seconds is None:
-        return "not measured"
-    if seconds < 60:  # noqa: PLR2004 - seconds of a minute
-        return f"{seconds:.3f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
+    """For people, as everywhere; nothing that was not measured reads as a figure."""
+    return "not measured" if seconds is None else human(seconds)
 
 
 def show_objective(objective: Objective) -> str:

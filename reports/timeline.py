@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from drills.record import Record
 from drills.records import Objective, OutageResult, Span
-from reports.wording import human
+from drills.units import human
 
 _STRETCH = 1.5
 """How many times the drill's own length the scale may grow to show the target."""

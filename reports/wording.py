@@ -1,4 +1,4 @@
-"""How values read in a report: instants, durations, figures, sizes, listings.
+"""How values read in a report: instants, figures, sizes, listings; durations as `drills.units.human` tells them.
 
 Owns the display of a value, never its meaning. Refuses floating-point arithmetic on figures: a number that came as text
 is regrouped as text. Guarantees that the same value always reads the same, and that a rounded duration never stands
@@ -11,14 +11,15 @@ import re
 import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
 import yaml
 
+from drills.units import plain
+
 _FIGURE = re.compile(r"([+-]?)(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _LEADING = ("version", "database", "owner", "requester", "controls", "name", "kind", "method")
 """Keys that come first in a listing: the journal holds them in alphabetical order, which nobody reads well."""
@@ -36,39 +37,15 @@ def stamp(at: datetime) -> str:
 
 def exact(seconds: float) -> str:
     """The figure to the microsecond, which is as fine as the journal's clock: `72.104233 s`."""
-    return f"{_plain(Decimal(repr(seconds)), '0.000001')} s"
+    return f"{plain(Decimal(repr(seconds)), '0.000001')} s"
 
 
 def is_rounded(seconds: float) -> bool:
-    """Whether `human` leaves something out, so that `exact` has to stand beside it."""
+    """Whether `drills.units.human` leaves something out, so that `exact` has to stand beside it."""
     fine = Decimal(repr(seconds)).quantize(Decimal("0.000001"))
     if abs(fine) < Decimal("0.01"):
         return False
     return fine % (Decimal("0.001") if abs(fine) < 60 else 1) != 0  # noqa: PLR2004 - a minute
-
-
-def human(seconds: float) -> str:
-    """The duration as a person says it: `412 ms`, `4.213 s`, `1 min 12 s`, `2 h 5 min`."""
-    given = Decimal(repr(seconds))
-    sign, given = ("-" if given < 0 else ""), abs(given)
-    if given == 0:
-        return "0 s"
-    if given < 1:
-        return f"{sign}{_plain(given * 1000, '0.001' if given < Decimal('0.01') else '1')} ms"
-    if given < 60:  # noqa: PLR2004 - a minute
-        return f"{sign}{given:.3f} s" if given % 1 else f"{sign}{given:.0f} s"
-    rest, parts = int(given.to_integral_value(ROUND_HALF_EVEN)), []
-    for length, unit in _UNITS:
-        count, rest = divmod(rest, length)
-        if count:
-            parts.append(f"{count} {unit}")
-    return sign + " ".join(parts)
-
-
-def _plain(number: Decimal, step: str) -> str:
-    """The number to this step, without zeros at the end of its fraction."""
-    text = format(number.quantize(Decimal(step), ROUND_HALF_EVEN), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def is_figure(text: object) -> bool:

@@ -22,9 +22,10 @@ from drills.clusters import Cluster, make_cluster
 from drills.places import server_account
 from drills.processes import run_tool
 from drills.records import Server
-from drills.recovery.base import Physical, Workspace
+from drills.recovery.base import Workspace
 from drills.recovery.pages.adopt import make_superuser, open_copy, prepare_files
 from drills.recovery.pages.replay import recover_files
+from drills.recovery.repositories.repository import Existing
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.targets import RecoveryTarget, TargetKind
 from drills.tools import Tools
@@ -188,7 +189,7 @@ def workspace(desk: Path, tools: Tools) -> Workspace:
 
 @contextmanager
 def recovered(
-    method: Physical, tools: Tools, folder: Path, reach: str, environment: Mapping[str, str] | None = None
+    method: Existing, tools: Tools, folder: Path, reach: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Cluster]:
     """The copy that was laid out in `<folder>/data`, recovered as far as its archive goes, which must be this far."""
     cluster = prepare_files(folder, tools)

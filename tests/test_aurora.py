@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +13,8 @@ from fix_postgres import Database
 from pydantic import ValidationError
 
 from drills.errors import AwsError
-from drills.records import Verdict
+from drills.records import Verdict, utc_now
+from drills.recovery.age import judge_age
 from drills.recovery.aws.aurora import Aurora
 from drills.sessions import STAGING_LIMITS, Access, session
 
@@ -85,12 +86,14 @@ def test_a_copy_of_a_copy_is_as_old_as_its_data(cloud: Cloud, shop: Database) ->
     copied.source_db_cluster_snapshot_arn = original.arn
     original.created -= timedelta(hours=30)
     wish = {"kind": "copy", "region": ELSEWHERE, "max_age": timedelta(hours=26)}
-    taken = method_of(cloud, shop, backup=wish).pick(DRILL, quiet)
-    assert (taken.backup.label, taken.log.verdict) == ("copied", Verdict.FAIL)
+    backup = method_of(cloud, shop, backup=wish).pick(DRILL, quiet).backup
+    assert (backup.label, backup.taken) == ("copied", original.created.replace(tzinfo=UTC))
+    assert judge_age(backup, 26 * 3600, utc_now()).verdict is Verdict.FAIL
     del moto.cluster_snapshots["original"]
-    taken = method_of(cloud, shop, backup=wish).pick(DRILL, quiet)
-    assert (taken.backup.taken, taken.log.verdict) == (None, Verdict.FAIL)
-    assert "nobody can say how old the data of copied is" in taken.log.reason
+    backup = method_of(cloud, shop, backup=wish).pick(DRILL, quiet).backup
+    found = judge_age(backup, 26 * 3600, utc_now())
+    assert (backup.taken, found.verdict) == (None, Verdict.UNKNOWN)
+    assert "the snapshot that it was made of is gone" in found.found
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from fix_aws import DRILL, NAME, REGION, Cloud, quiet, rds_method, refusal
 from fix_postgres import Database
 
-from drills.errors import AwsError, EvidenceError
+from drills.errors import AwsError, EvidenceError, ToolError
 from drills.recovery.aws.client import Aws
 from drills.recovery.aws.errors import explain
+from drills.recovery.dumps.s3 import Bucket
 from drills.secrets import VAULT
 
 
@@ -25,7 +28,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return naps
 
 
-def answers(cloud: Cloud) -> list[dict[str, object]]:
+def answers(cloud: Cloud) -> list[dict[str, Any]]:
     """What was kept."""
     return [json.loads(line) for line in cloud.raw.read_text().splitlines()]
 
@@ -95,6 +98,42 @@ def test_a_body_is_kept_as_it_came_with_secrets_masked(cloud: Cloud) -> None:
     assert (masked["masked"], masked["parameters"]) == (True, {"SourceIdentifier": "[secret]"})
     assert plain["sha256"] == hashlib.sha256(str(plain["body"]).encode()).hexdigest()
     assert (plain["masked"], plain["encoding"], plain["region"]) == (False, "utf-8", REGION)
+
+
+def test_what_s3_answers_is_tried_again_and_kept_alike_but_for_the_bytes_of_a_dump(
+    cloud: Cloud, slept: list[float]
+) -> None:
+    """Those are read while they come, and have a digest of their own in the record."""
+    name, content = f"backups-{uuid4()}", b"PGDMP and all that follows"
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket=name, Key="a/b.dump", Body=content)
+    cloud.fault("HeadObject", lambda: (503, b""), times=2)
+    bucket = Bucket(f"s3://{name}/a/b.dump", cloud.aws())
+    (stored,) = bucket.choose(newest=False)
+    with bucket.reading(stored) as body:
+        assert body.read() == content
+    assert [one.key for one in Bucket(f"s3://{name}/a/", cloud.aws()).choose(newest=True)] == ["a/b.dump"]
+    kept = answers(cloud)
+    assert len(slept) == 2
+    told = [(one["operation"], one["status"]) for one in kept]
+    assert told[:4] == [("HeadObject", 503), ("HeadObject", 503), ("HeadObject", 200), ("GetObject", 200)]
+    head, got, listed = kept[2:5]
+    assert head["headers"]["etag"].strip('"') == stored.etag
+    assert head["headers"]["content-length"] == str(len(content))
+    assert got["parameters"] == {"Bucket": name, "Key": "a/b.dump", "IfMatch": stored.etag}
+    assert (got["body"], got["sha256"], got["region"]) == ("", "", REGION)
+    assert "a/b.dump" in listed["body"]
+    assert content.decode() not in cloud.raw.read_text()
+
+
+def test_what_s3_has_not_is_named_with_what_to_check(cloud: Cloud) -> None:
+    with pytest.raises(
+        ToolError, match=r"S3 did not give s3://no-bucket-of-ours/a: AWS did not do HeadObject"
+    ) as caught:
+        Bucket("s3://no-bucket-of-ours/a", cloud.aws()).choose(newest=False)
+    assert "s3:GetObjectVersion" in caught.value.hint
+    assert [one["status"] for one in answers(cloud)] == [404]
 
 
 def test_an_answer_that_cannot_be_kept_ends_nothing_and_is_told(cloud: Cloud, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from checks.measure import measure
 from drills import plan
 from drills.clusters import Cluster
 from drills.commits import Aligned, Misaligned, NeedsMore, pass_over_waiting
+from drills.events import SnapshotTaken
+from drills.journal import read_journal
 from drills.plan import Plan
 from drills.processes import plain_environment, spawn, stop_process
 from drills.record import Record
@@ -30,10 +32,13 @@ from drills.recovery.base import Workspace
 from drills.recovery.pages.alignment import find_target
 from drills.recovery.pages.basebackup import BaseBackup
 from drills.recovery.pages.receiving import receiving
-from drills.targets import parse_lsn
-from flows.runtime import Drill
+from drills.wal import parse_lsn
+from flows.runtime import JOURNAL, Drill
 from flows.stages.shared import staging_place
+from reports.bundle import bundle_path
 
+AS_NEEDED = {"max_wal_senders": "3", "max_replication_slots": "2"}
+"""As many as README says that a base backup needs to spare."""
 CLOSED = {
     "row_counts": False,
     "content": {"compare": False},
@@ -68,7 +73,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Shop]:
     """For all of these tests."""
-    cluster = new_cluster(QUICK | {"summarize_wal": "on", "max_prepared_transactions": "5"})
+    cluster = new_cluster(QUICK | AS_NEEDED | {"summarize_wal": "on", "max_prepared_transactions": "5"})
     try:
         run_sql(cluster.address(), "CREATE ROLE backup LOGIN REPLICATION PASSWORD 'backup-password'")
         yield Shop(cluster, new_database(cluster, SHOP))
@@ -281,6 +286,16 @@ def test_a_role_that_may_not_have_the_pages_is_refused(home: Path, pages: Shop) 
     assert "needs REPLICATION" in record.problems[0].hint
 
 
+def test_a_wrong_password_of_the_second_role_is_told_by_a_hint_that_fits(
+    home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_PASSWORD", "another")
+    problem = refused(home, pages.plan()).problems[0]
+    assert "password authentication failed" in problem.message
+    assert "look at recovery.password" in problem.hint
+    assert "REPLICATION" not in problem.hint
+
+
 def test_base_backups_of_another_server_are_refused(home: Path, pages: Shop, staging: Cluster) -> None:
     run_sql(staging.address(), "CREATE ROLE backup LOGIN REPLICATION PASSWORD 'backup-password'")
     try:
@@ -341,7 +356,7 @@ def test_the_rpo_counts_from_the_snapshot_however_late_its_wal_comes(
         asked.append(time.monotonic())
         return NeedsMore("not yet") if asked[-1] < asked[0] + 3 else find_target(*told, **more)
 
-    monkeypatch.setattr("flows.stages.physical.find_target", find)
+    monkeypatch.setattr("flows.stages.aligning.find_target", find)
     record = run_drill(home, pages.plan(objectives={"rpo": "1s"}))
     assert record.objectives[0].measured_seconds is not None
     assert record.objectives[0].measured_seconds > 2
@@ -417,53 +432,144 @@ def test_pages_of_a_standby_do(home: Path, pages: Shop) -> None:
     assert record.verdict is Verdict.PASS
 
 
-def test_a_commit_that_waits_for_a_standby_since_before_the_backup_is_waited_for(home: Path, pages: Shop) -> None:
-    """Until it is seen, no snapshot has what the backup has."""
-    owner = pages.cluster.address()
-    reader = pages.database.reader.parts["user"]
-    for statement in (
-        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
-        "ALTER SYSTEM SET synchronous_commit = 'local'",
-        f"GRANT pg_read_all_stats TO {reader}",
-        "SELECT pg_reload_conf()",
-    ):
-        run_sql(owner, statement)
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+@contextmanager
+def settings_of_source(shop: Shop, **settings: str) -> Iterator[None]:
+    """Changed by ALTER SYSTEM, and in force, for as long as this lasts."""
+    owner = shop.cluster.address()
+
+    def reload(*statements: str) -> None:
+        loaded = run_sql(owner, "SELECT pg_conf_load_time()")
+        for statement in (*statements, "SELECT pg_reload_conf()"):
+            run_sql(owner, statement)
+        until = time.monotonic() + 30
+        while run_sql(owner, "SELECT pg_conf_load_time()") == loaded:
+            assert time.monotonic() < until
+
+    reload(*(f"ALTER SYSTEM SET {name} = '{value}'" for name, value in settings.items()))
+    try:
+        yield
+    finally:
+        reload(*(f"ALTER SYSTEM RESET {name}" for name in settings))
+
+
+@contextmanager
+def waiting_commit(shop: Shop) -> Iterator[None]:
+    """A commit that waits for a standby which never comes, and a role for drills that may see that."""
+    owner, reader = shop.cluster.address(), shop.database.reader.parts["user"]
 
     def write() -> None:
-        run_sql(pages.database.owner, "SET synchronous_commit = on; INSERT INTO note VALUES (1, 'waits')")
+        run_sql(shop.database.owner, "SET synchronous_commit = on; INSERT INTO note VALUES (1, 'waits')")
 
-    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    with settings_of_source(shop, synchronous_standby_names="nobody", synchronous_commit="local"):
+        run_sql(owner, f"GRANT pg_read_all_stats TO {reader}")
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(write)
+            try:
+                until = time.monotonic() + 30
+                while not run_sql(owner, WAITING):
+                    assert time.monotonic() < until
+                yield
+            finally:
+                run_sql(owner, CANCEL)
+                done.result()
+                run_sql(owner, f"REVOKE pg_read_all_stats FROM {reader}")
+                run_sql(shop.database.owner, "DELETE FROM note")
+
+
+def test_a_commit_that_waits_for_a_standby_since_before_the_backup_is_waited_for(home: Path, pages: Shop) -> None:
+    """Until it is seen, no snapshot has what the backup has."""
     passed_over = threading.Event()
 
     def look(found: Aligned, waits: tuple[int, ...]) -> Aligned | Misaligned:
         judged = pass_over_waiting(found, waits)
         if isinstance(judged, Misaligned) and not passed_over.is_set():
             passed_over.set()
-            run_sql(owner, cancel)
+            run_sql(pages.cluster.address(), CANCEL)
         return judged
 
-    try:
-        with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("flows.stages.physical.pass_over_waiting", look)
-            done = pool.submit(write)
-            until = time.monotonic() + 30
-            while not run_sql(owner, waiting):
-                assert time.monotonic() < until
-            try:
-                record = run_drill(home, pages.plan({"wal_patience": "10s"}))
-            finally:
-                run_sql(owner, cancel)
-            done.result()
-    finally:
-        for statement in (
-            "ALTER SYSTEM RESET synchronous_standby_names",
-            "ALTER SYSTEM RESET synchronous_commit",
-            f"REVOKE pg_read_all_stats FROM {reader}",
-            "SELECT pg_reload_conf()",
-        ):
-            run_sql(owner, statement)
+    with waiting_commit(pages), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.stages.aligning.pass_over_waiting", look)
+        record = run_drill(home, pages.plan({"wal_patience": "10s"}))
     assert passed_over.is_set(), record
+    assert record.reasons == ()
+    assert record.verdict is Verdict.PASS
+    nothing_is_left(home, record)
+
+
+def test_a_commit_that_waits_for_a_standby_for_ever_is_unknown_and_named(home: Path, pages: Shop) -> None:
+    with waiting_commit(pages):
+        (waiting,) = run_sql(pages.cluster.address(), WAITING.replace("pid", "backend_xid"))
+        record = run_drill(home, pages.plan({"wal_patience": "4s"}))
+        assert run_sql(pages.cluster.address(), WAITING), "it waits no longer"
+    assert record.verdict is Verdict.UNKNOWN
+    assert record.copy_of_it is None
+    (problem,) = record.problems
+    assert f"none of 20 snapshots has a place of its own in the WAL: transaction {waiting[0]} waits" in problem.message
+    assert "do they wait for a standby?" in problem.hint
+    entries = read_journal(home / "drills" / record.drill / JOURNAL).entries
+    taken = [entry.elapsed or 0.0 for entry in entries if isinstance(entry.body, SnapshotTaken)]
+    assert len(taken) == 20
+    assert 3.5 < taken[-1] - taken[0] < 12, taken
+    nothing_is_left(home, record)
+    nothing_is_open(pages)
+
+
+def test_a_source_whose_commits_came_to_wait_for_the_drill_is_left_alone(home: Path, pages: Shop) -> None:
+    """The guard saw nothing of it; production's settings were changed afterwards."""
+    with ExitStack() as held:
+
+        def change(_: Drill) -> None:
+            held.enter_context(settings_of_source(pages, synchronous_standby_names="*", synchronous_commit="local"))
+
+        record = run_drill(home, pages.plan(), {"back_up": change})
+    assert record.verdict is Verdict.UNKNOWN
+    assert "no commit waits for the receiver" in record.problems[0].message
+    assert not (bundle_path(record) / "raw" / "pg_receivewal.log").exists()
+    nothing_is_left(home, record)
+    nothing_is_open(pages)
+
+
+def test_a_role_that_may_not_log_in_to_the_database_is_refused(home: Path, pages: Shop) -> None:
+    """For replication no database counts; for the session that has WAL kept, that of the address does."""
+    owner, name = pages.cluster.address(), pages.cluster.address().parts["dbname"]
+    run_sql(owner, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    try:
+        record = refused(home, pages.plan())
+    finally:
+        run_sql(owner, f"GRANT CONNECT ON DATABASE {name} TO PUBLIC")
+    assert "does not have CONNECT privilege" in record.problems[0].message
+    assert "needs CONNECT on the database of its address" in record.problems[0].hint
+
+
+def test_unlogged_tables_do_not_come_with_the_pages_and_a_plan_may_give_them_up(home: Path, pages: Shop) -> None:
+    pages.database.run("CREATE UNLOGGED TABLE cache (id serial); INSERT INTO cache SELECT generate_series(1, 9)")
+    try:
+        missed = run_drill(home, pages.plan())
+        given_up = run_drill(home, pages.plan(checks={"unlogged": False}))
+    finally:
+        pages.database.run("DROP TABLE cache")
+    assert missed.verdict is Verdict.FAIL
+    for name in ("row counts", "content"):
+        assert "public.cache: " in result_of(missed, name).reason
+        assert "no physical copy has what was in there" in result_of(missed, name).reason
+    assert (given_up.verdict, given_up.reasons) == (Verdict.PASS, ())
+    assert "given up by the plan: public.cache" in result_of(given_up, "content").reason
+
+
+def test_an_idle_source_at_the_beginning_of_a_segment_is_backed_up(home: Path, pages: Shop) -> None:
+    """Where archive_timeout leaves a quiet server: nothing is sent before something is written."""
+    owner = pages.cluster.address()
+    run_sql(owner, "CHECKPOINT")
+    run_sql(owner, "SELECT pg_switch_wal()")
+    until = time.monotonic() + 30
+    while run_sql(owner, "SELECT pg_current_wal_lsn() - '0/0' FROM pg_settings LIMIT 1")[0][0] % (16 << 20):
+        assert time.monotonic() < until
+        run_sql(owner, "SELECT pg_switch_wal()")
+    record = run_drill(home, pages.plan())
     assert record.reasons == ()
     assert record.verdict is Verdict.PASS
     nothing_is_left(home, record)

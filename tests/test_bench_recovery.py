@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from bench.children import ChildError
-from bench.copying import BARE, DATABASE, OURS, PEER, VERIFIED, Copying, content, family_io
+from bench.copying import BARE, DATABASE, OURS, PEER, PLAIN_DUMP, VERIFIED, Copying, content, family_io
 from bench.pair import run
 from bench.restored import Copied, Restored, judge
 from bench.restores import Source, copy_once
@@ -62,6 +62,8 @@ def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(place: Path) -> N
     lanes = [
         ("dump", BARE),
         ("dump", OURS),
+        (PLAIN_DUMP, BARE),
+        (PLAIN_DUMP, OURS),
         ("stream", BARE),
         ("stream", OURS),
         ("basebackup", BARE),
@@ -133,7 +135,7 @@ def test_goals_are_met_missed_or_not_known_block_by_block() -> None:
     assert {goal.met for goal in judge(found)} == {None}
     found.lane("dump", BARE).runs = [copied(1, 10), copied(2, 20)]
     found.lane("dump", OURS).runs = [copied(1, 10.4), copied(2, 20.8)]
-    found.lane("dump", PEER).runs = [copied(1, 10), copied(2, 20)]
+    found.lane(PLAIN_DUMP, PEER).runs = [copied(1, 10), copied(2, 20)]
     found.lane("basebackup", BARE).runs = [copied(1, 10)]
     found.lane("basebackup", OURS).runs = [copied(2, 5)]
     met = {goal.said: goal.met for goal in judge(found)}

@@ -61,6 +61,16 @@ def test_plan_check_touches_nothing(home: Path, shop: Database, capfd: pytest.Ca
     assert [path.name for path in home.iterdir()] == ["plan.yaml"]
 
 
+def test_plan_check_says_that_nobody_is_named_who_asks(
+    home: Path, shop: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = "requester: none; name one with --requester"
+    assert entry(["plan", "check", str(write_plan(home, shop.plan(requester=None)))]) == 0
+    assert told in capfd.readouterr().out.splitlines()
+    assert entry(["plan", "check", str(write_plan(home, shop.plan()))]) == 0
+    assert "requester" not in capfd.readouterr().out
+
+
 def test_plan_schema_is_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert entry(["plan", "schema"]) == 0
     assert json.loads(capfd.readouterr().out)["additionalProperties"] is False

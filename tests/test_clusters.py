@@ -169,6 +169,36 @@ def test_a_server_is_destroyed_by_its_folder_alone(cluster: Cluster) -> None:
     assert not psutil.pid_exists(processes[0].pid)
 
 
+def shared_memory(creator: int) -> list[str]:
+    """Blocks of System V shared memory that this process made (proc(5))."""
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return [line for line in lines if int(line.split()[4]) == creator]
+
+
+@pytest.mark.parametrize("how", ["as it runs", "killed before", "killed and started again"])
+def test_a_destroyed_server_leaves_no_shared_memory(cluster: Cluster, how: str) -> None:
+    """Of its blocks a machine has 4,096 for all servers, those of production included."""
+    assert cluster.process is not None
+    makers = [cluster.process.pid]
+    assert len(shared_memory(makers[0])) == 1
+    with busy(cluster):
+        if how != "as it runs":
+            cluster.kill()
+            assert len(shared_memory(makers[0])) == 1
+    if how == "killed and started again":
+        cluster.start(QUICK)
+        makers.append(cluster.process.pid)
+    maps = []
+    for process in family(cluster) if cluster.running else ():
+        with contextlib.suppress(FileNotFoundError):  # one that ended meanwhile
+            maps.append(Path(f"/proc/{process.pid}/maps").read_text())
+    assert bool(maps) == cluster.running
+    destroy_cluster(cluster.folder)
+    assert [block for maker in makers for block in shared_memory(maker)] == []
+    # What lies in /dev/shm would stay when the server is killed.
+    assert [told for told in maps if "/PostgreSQL." in told] == []
+
+
 def test_whoever_merely_looks_at_the_folder_is_left_alone(cluster: Cluster) -> None:
     with subprocess.Popen(["tail", "-f", cluster.log], stdout=subprocess.DEVNULL) as reader:  # noqa: S607
         other = cluster.folder.with_name(f"{cluster.folder.name}-other")
@@ -347,6 +377,30 @@ def test_a_folder_that_is_there_already_is_not_made_a_cluster(place: Path) -> No
     with pytest.raises(ClusterError, match="cannot be made: File exists"):
         make_cluster(place / "cluster", embedded_tools())
     assert [path.name for path in (place / "cluster").iterdir()] == ["diary"]
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("FATAL:  could not create shared memory segment: No space left on device", "`ipcs -m`"),
+        ('FATAL:  could not resize shared memory segment "/PostgreSQL.1": No space left on device', "/dev/shm"),
+        ("FATAL:  could not create semaphores: No space left on device", "`ipcs -s`"),
+        ('initdb: error: could not create directory "pg_wal": No space left on device', "free some space"),
+        ("initdb: error: no", "raw/cluster-server.log of the bundle"),
+    ],
+)
+def test_what_a_machine_has_no_more_of_is_told_by_a_hint_that_outlives_the_log(
+    place: Path, said: str, hint: str
+) -> None:
+    broken = place / "bin"
+    broken.mkdir()
+    for name, text in {"pg_dump": "echo 'pg_dump (PostgreSQL) 18.1'", "initdb": f"echo '{said}'; exit 1"}.items():
+        (broken / name).write_text(f"#!/bin/sh\n{text}\n")
+        (broken / name).chmod(0o755)
+    with pytest.raises(ClusterError, match="initdb ended with 1") as caught:
+        make_cluster(place / "cluster", Tools.at(broken))
+    assert hint in caught.value.hint
+    assert ("its log is" in caught.value.hint) == (said == "initdb: error: no")
 
 
 def test_a_failing_initdb_leaves_no_password_behind(place: Path) -> None:

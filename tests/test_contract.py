@@ -5,7 +5,7 @@ WAL-G is not among them: its tests are in test_walg, and run where it is install
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from test_drill import nothing_is_left, on_copy, run_drill
 from test_given_drill import dump, sold
 from test_given_drill import plan as plan_given
 from test_managed_drill import scene
-from test_repository_drill import at_hand, barman_home, stanza
+from test_repository_drill import at_hand, barman_home, stanza, under_load
 
 from drills.addresses import Address
 from drills.fold import fold
 from drills.journal import read_journal
+from drills.plans.checks import ROWS_OF
 from drills.record import Record
 from drills.records import Outcome, Verdict
 from flows.runtime import JOURNAL, Drill
@@ -30,7 +31,10 @@ from reports.bundle import bundle_path
 # Fixtures, which pytest finds by their names in this module.
 __all__ = ["barman_home", "pages", "scene", "server", "sold", "stanza"]
 
+REPOSITORIES = {"pgbackrest": "stanza", "barman": "barman_home"}
 METHODS = ["dump", "stream", "dump_file", "basebackup", "pgbackrest", "barman", "rds", "aurora"]
+WAITING = {"rds", "aurora"}
+"""Whose restore waits for AWS, which may be done at the first look; their waits are ended in tests of their own."""
 STANDING = """
 SELECT 'relation', oid::text, relname::text FROM pg_class
  UNION ALL SELECT 'role', rolname::text, coalesce(rolconfig::text, '') FROM pg_roles
@@ -61,9 +65,17 @@ class Method:
 
 
 @pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Method:
-    """Each of them."""
-    name, get = request.param, request.getfixturevalue
+def method(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Method]:
+    """Each of them. Who archives WAL writes some all the time: what is idle archives nothing."""
+    if request.param in {"pgbackrest", "barman"}:
+        kept = at_hand(request.getfixturevalue(REPOSITORIES[request.param]), monkeypatch)
+        with under_load(kept, tmp_path):
+            yield Method(kept.database, kept.plan, (kept.database.reader.password,))
+    else:
+        yield _method(request.param, request.getfixturevalue, tmp_path)
+
+
+def _method(name: str, get: Callable[[str], Any], tmp_path: Path) -> Method:
     quick = {"negative_control": {"enabled": False}}
     if name in {"dump", "stream"}:
         shop = get("shop")
@@ -77,9 +89,6 @@ def method(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         kept = get("pages")
         passwords = (kept.database.reader.password, "backup-password")
         return Method(kept.database, kept.plan, passwords)
-    if name in {"pgbackrest", "barman"}:
-        repository = at_hand(get("stanza" if name == "pgbackrest" else "barman_home"), monkeypatch)
-        return Method(repository.database, repository.plan, (repository.database.reader.password,))
     there = get("scene")
     secrets = (there.shop.reader.password, there.copy.password)
 
@@ -113,7 +122,8 @@ def test_a_cent_in_the_copy_fails(home: Path, method: Method) -> None:
     damage = on_copy("UPDATE invoice SET amount = amount + 0.01 WHERE id = 7")
     record = run_drill(home, method.plan(), {"check": damage})
     assert record.verdict is Verdict.FAIL
-    wrong = {result.name for result in record.checks["after restore"] if result.verdict is Verdict.FAIL}
+    failed = {result.name for result in record.checks["after restore"] if result.verdict is Verdict.FAIL}
+    wrong = {name for name in failed if not name.startswith(ROWS_OF)}
     assert wrong
     assert wrong <= {"content", "invoices by currency", "closed invoices"}
     assert [clock.seconds for clock in record.clocks if clock.name == "checks passed"] in ([None], [])
@@ -133,6 +143,7 @@ def test_stopped_with_a_copy_that_runs_it_leaves_nothing_and_does_not_pass(home:
     is_gone(home, method, record)
 
 
+@pytest.mark.parametrize("method", [one for one in METHODS if one not in WAITING], indirect=True)
 def test_a_restore_that_is_not_done_in_time_is_ended_says_what_to_do_and_leaves_nothing(
     home: Path, method: Method
 ) -> None:

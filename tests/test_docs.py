@@ -27,6 +27,7 @@ def test_the_readmes_plan_can_run_and_has_no_more_than_twenty_lines() -> None:
     plan = parse_plan(text[1].encode(), "README.md")
     assert plan.checks.totals
     assert plan.outages
+    assert plan.requester
 
 
 def test_the_readme_has_a_recovery_section_of_every_method_and_each_can_run() -> None:

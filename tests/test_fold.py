@@ -176,6 +176,75 @@ def test_what_a_recovery_loses_counts_from_where_it_goes_and_not_from_its_backup
     assert (rpo.verdict is Verdict.UNKNOWN) == (age is None)
 
 
+@pytest.mark.parametrize(
+    ("ahead", "age", "verdict"),
+    [(timedelta(seconds=60), 0.0, Verdict.PASS), (timedelta(hours=1), -3592.69, Verdict.UNKNOWN)],
+)
+def test_a_backup_from_the_future_never_meets_an_objective(
+    tmp_path: Path, ahead: timedelta, age: float, verdict: Verdict
+) -> None:
+    """Unless it is by no more than clocks differ."""
+    entries = entries_of(passed(), tmp_path)
+
+    def dated(body: Event) -> Event | None:
+        if isinstance(body, events.SnapshotTaken):
+            return None
+        if isinstance(body, events.BackedUp):
+            return events.BackedUp(backup=body.backup.model_copy(update={"taken": entries[0].at + ahead}))
+        return body
+
+    record = refold(entries, dated)
+    (rpo,) = (one for one in record.objectives if one.name == "RPO")
+    assert (rpo.measured_seconds, rpo.verdict) == (age, verdict)
+    assert ("a clock is wrong" in rpo.meaning) == (verdict is Verdict.UNKNOWN)
+    assert [reason for reason in record.reasons if "a clock is wrong" not in reason] == []
+    assert record.verdict is verdict
+
+
+def at_aws(entries: tuple[Entry, ...], read: float | None, unread: tuple[str, ...] = ()) -> Record:
+    """The sound sample as a copy that AWS runs, read in full so many seconds after the drill began."""
+    named = {"method": "rds", "full_read": True}
+    told: list[tuple[float | None, Event]] = []
+    for entry in entries:
+        body = entry.body
+        if isinstance(body, events.Opened):
+            body = body.model_copy(update={"plan": {**body.plan, "recovery": named}})
+        told.append((entry.elapsed, body))
+        if isinstance(body, events.RoundEnded) and body.round == AFTER_RESTORE and read is not None:
+            told.append((read, events.FullyRead(seconds=1.0, tables=3, bytes=1, unread=unread)))
+    return tell(told).record
+
+
+@pytest.mark.parametrize(
+    ("read", "unread", "measured", "verdict"),
+    [
+        (20.0, (), 12.69, Verdict.PASS),
+        (40.0, (), 32.69, Verdict.FAIL),
+        (None, (), 11.79, Verdict.UNKNOWN),
+        (20.0, ("note",), 11.79, Verdict.UNKNOWN),
+    ],
+)
+def test_at_aws_the_time_to_recover_goes_on_until_every_table_was_read(
+    tmp_path: Path, read: float | None, unread: tuple[str, ...], measured: float, verdict: Verdict
+) -> None:
+    entries = entries_of(passed(), tmp_path)
+    (before,) = (one for one in passed().record.objectives if one.name == "RTO")
+    assert (before.verdict, before.measured_seconds) == (Verdict.PASS, 11.79)
+    (rto,) = (one for one in at_aws(entries, read, unread).objectives if one.name == "RTO")
+    assert (rto.verdict, rto.measured_seconds) == (verdict, measured)
+    assert rto.at_least == (verdict is Verdict.UNKNOWN)
+    assert ("every table" in rto.meaning, "every table" in before.meaning) == (True, False)
+
+
+def test_a_full_read_is_no_recovery_where_the_checks_have_not_passed(tmp_path: Path) -> None:
+    def spoil(body: Event) -> Event:
+        return body.model_copy(update={"verdict": Verdict.FAIL}) if isinstance(body, events.RoundEnded) else body
+
+    told = [(entry.elapsed, spoil(entry.body)) for entry in entries_of(passed(), tmp_path)]
+    (rto,) = (one for one in at_aws(entries_of(tell(told), tmp_path), 20.0).objectives if one.name == "RTO")
+    assert (rto.verdict, rto.measured_seconds, rto.at_least) == (Verdict.UNKNOWN, None, False)
+
+
 def test_outstanding_is_what_was_intended_and_not_destroyed_newest_first(tmp_path: Path) -> None:
     first, second = Resource(kind="directory", name="/a"), Resource(kind="cluster", name="/b")
     opening = entries_of(passed(), tmp_path)[0].body

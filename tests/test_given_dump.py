@@ -24,9 +24,10 @@ from drills.measures import Scan
 from drills.plans.given import GivenDump as Wish
 from drills.processes import plain_environment
 from drills.records import Surroundings, Verdict
+from drills.recovery.age import judge_age
 from drills.recovery.base import Restore, Taken, Workspace
 from drills.recovery.dumps.dump import digest_folder
-from drills.recovery.dumps.given import GivenDump, judge_age
+from drills.recovery.dumps.given import GivenDump
 from drills.recovery.dumps.plain_sql import PlainSql
 from drills.recovery.dumps.plain_statements import look_at
 from drills.sessions import STAGING_LIMITS, Access, describe, session

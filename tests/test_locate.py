@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -454,8 +455,15 @@ def test_a_table_that_is_not_in_the_dump_is_an_error(make: Make, tmp_path: Path)
         read_rows(taken.workspace, "public", "entry", 60),
     ):
         pass
-    with pytest.raises(ToolError, match="not read after 0 s"):
-        _read(take(make(LARGE), tmp_path / "other"), 0)
+
+
+def test_rows_that_pg_restore_does_not_come_to_are_given_up_in_time(make: Make, tmp_path: Path) -> None:
+    taken = take(make(LARGE), tmp_path)
+    data = max(taken.workspace.backup.glob("*.dat*"), key=lambda path: path.stat().st_size)
+    data.unlink()
+    os.mkfifo(data)  # nobody ever writes to it
+    with pytest.raises(ToolError, match=r"pg_restore had not ended after 0\.5 s and was stopped"):
+        _read(taken, 0.5)
 
 
 def _read(taken: Taken, deadline: float) -> None:

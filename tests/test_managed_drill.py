@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fix_aws import MASTER, Cloud, recovery, refusal
+from fix_aws import ELSEWHERE, MASTER, Cloud, recovery, refusal
 from fix_postgres import QUICK, SHOP, Database, end_cluster, new_cluster, run_sql, write_plan
 from test_basebackup import CLOSED
 from test_drill import nothing_is_left, result_of, run_drill
@@ -21,7 +21,7 @@ from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.plan import Plan
 from drills.record import Record
-from drills.records import Basis, Outcome, Verdict
+from drills.records import Basis, Objective, Outcome, Verdict
 from drills.recovery.aws.access import Reach
 from drills.recovery.aws.kinds import name_of
 from drills.recovery.aws.quarantine import Jobs, judge_jobs
@@ -73,6 +73,11 @@ def scene(cloud: Cloud, shop: Database, staging: Cluster, monkeypatch: pytest.Mo
     run_sql(staging.address(), f"DROP DATABASE {shop.name} WITH (FORCE)")
 
 
+def objective(record: Record, name: str) -> Objective:
+    """By its name."""
+    return next(one for one in record.objectives if one.name == name)
+
+
 def clocks(record: Record) -> dict[str, float | None]:
     """By their names."""
     return {clock.name: clock.seconds for clock in record.clocks}
@@ -96,6 +101,7 @@ def test_a_sound_copy_passes_is_read_in_full_and_nothing_is_left(home: Path, sce
     assert result_of(record, "every table was read").reason.startswith("3 tables, ")
     told = clocks(record)
     assert (told["checks passed"] or 0) < (told["fully read"] or 0)
+    assert objective(record, "RTO").measured_seconds == told["fully read"]
     assert record.backup is not None
     assert record.backup.taken is not None
     kinds = {"rds": ["snapshot", "instance"], "aurora": ["cluster_snapshot", "cluster", "instance"]}
@@ -236,9 +242,63 @@ def test_a_backup_that_is_too_old_is_a_fail(home: Path, scene: Scene, age: int, 
     record = run_drill(home, scene.plan("rds", recovers))
     assert record.verdict is verdict
     assert result_of(record, "age of the backup").verdict is verdict
-    assert "not reached" not in " ".join(record.reasons)
+    # Once, and as the verdict of nothing else.
+    assert [
+        reason for reason in record.reasons if not reason.startswith("FAIL: age of the backup, after restore: 2.0 h")
+    ] == []
     assert "kept" in scene.cloud.moto().database_snapshots
     scene.nothing_is_left(home, record)
+
+
+def kept(scene: Scene, age: timedelta) -> dict[str, Any]:
+    """A snapshot that was there, of this age."""
+    scene.cloud.moto().create_db_snapshot("billing", "kept").original_snapshot_create_time -= age
+    return {"kind": "snapshot", "name": "kept"}
+
+
+@pytest.mark.parametrize("max_age", [None, "1h"])
+def test_a_backup_that_is_dated_in_the_future_passes_nothing(home: Path, scene: Scene, max_age: str | None) -> None:
+    backup = kept(scene, timedelta(hours=-2)) | ({"max_age": max_age} if max_age else {})
+    record = run_drill(home, scene.plan("rds", {"backup": backup}, objectives={"rpo": "1d"}))
+    age = result_of(record, "age of the backup")
+    assert (age.verdict, "a clock is wrong" in age.reason) == (Verdict.FAIL if max_age else Verdict.UNKNOWN, True)
+    rpo = objective(record, "RPO")
+    assert (rpo.verdict, (rpo.measured_seconds or 0) < -7000) == (Verdict.UNKNOWN, True)
+    assert {"a clock is wrong" in reason for reason in record.reasons} == {True}
+    assert record.verdict is age.verdict
+
+
+def test_an_age_is_told_where_the_plan_limits_none_and_a_snapshot_of_the_drill_s_own_has_none(
+    home: Path, scene: Scene
+) -> None:
+    record = run_drill(home, scene.plan("rds", {"backup": kept(scene, timedelta(days=9))}))
+    assert record.reasons == ()
+    age = result_of(record, "age of the backup")
+    assert (age.verdict, age.reason.startswith("9 d ")) == (Verdict.PASS, True)
+    taken = run_drill(home, scene.plan("rds"))
+    assert "age of the backup" not in {result.name for result in taken.checks["after restore"]}
+
+
+@pytest.mark.parametrize("max_age", [None, "26h"])
+def test_an_age_that_nobody_knows_is_unknown_where_the_plan_asks_for_it(
+    home: Path, scene: Scene, max_age: str | None
+) -> None:
+    """The copy of a cluster's snapshot, whose original is gone."""
+    moto, there = scene.cloud.moto(), scene.cloud.moto(ELSEWHERE)
+    copied = moto.create_db_cluster_snapshot("ledger", "copied")
+    copied.source_db_cluster_snapshot_arn = copied.arn.replace(":copied", ":gone")
+    there.cluster_snapshots["copied"] = moto.cluster_snapshots.pop("copied")
+    copied.backend = there
+    backup = {"kind": "copy", "region": ELSEWHERE} | ({"max_age": max_age} if max_age else {})
+    record = run_drill(home, scene.plan("aurora", {"backup": backup}))
+    if max_age is None:
+        assert record.reasons == ()
+    else:
+        (reason,) = record.reasons
+        assert reason.startswith(
+            "UNKNOWN: age of the backup, after restore: nobody says when it was taken: it is a copy,"
+        )
+    assert scene.cloud.left(ELSEWHERE) == set()
 
 
 def test_a_table_that_cannot_be_read_leaves_the_copy_not_fully_read(home: Path, scene: Scene) -> None:

@@ -250,6 +250,30 @@ def test_a_key_given_twice_is_refused(text: str, message: str) -> None:
     assert refusal(text).message == message
 
 
+def test_all_that_a_copy_of_another_time_cannot_be_held_against_is_told_at_once_with_what_to_write() -> None:
+    text = change("  method: dump\n  jobs: 4", "  method: dump_file\n  path: /srv/billing.dump")
+    error = refusal(text)
+    off = "the copy is of another time than the source is measured at: expected this to be off"
+    closing = "expected a closing rule, since the copy is of another time than the source is measured at"
+    assert error.message.splitlines() == [
+        f"plan.yaml:12: checks.content.compare: {off}",
+        f"plan.yaml:12: checks.sequences: {off}",
+        f"plan.yaml:13: checks.row_counts: {off}",
+        f"plan.yaml:15: checks.totals[0].closed: {closing}",
+        f"plan.yaml:19: checks.totals[1].closed: {closing}",
+    ]
+    lines = error.hint.splitlines()
+    assert lines[0] == "in the plan write:"
+    switched_off = "\n".join(line.removeprefix("  ") for line in lines[2:])
+    assert switched_off.split("\n") == ["  row_counts: false", "  content: {compare: false}", "  sequences: false"]
+    mended = text.replace("  row_counts: true", switched_off)
+    left = refusal(mended)
+    assert [line.partition(": ")[2] for line in left.message.splitlines()] == [
+        f"checks.totals[0].closed: {closing}",
+        f"checks.totals[1].closed: {closing}",
+    ]
+
+
 def test_several_faults_are_told_at_once_in_the_order_of_their_lines() -> None:
     text = change("  rto: 4h", "  rto: soon").replace("jobs: 4", "jobs: 99").replace("owner:", "ownr:")
     error = refusal(text)

@@ -121,7 +121,7 @@ def test_a_copy_with_a_clone_that_would_not_fit_is_refused_and_without_one_it_fi
     ],
 )
 def test_a_method_says_what_it_keeps_beside_the_copy(recovery: dict[str, Any], keeps: float) -> None:
-    assert TypeAdapter(Method).validate_python(recovery).keeps == keeps  # type: ignore[var-annotated]
+    assert TypeAdapter(Method).validate_python(recovery).keeps == keeps
 
 
 def test_a_clone_that_could_not_be_dropped_is_dropped_at_the_end_of_the_drill(

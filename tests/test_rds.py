@@ -12,7 +12,8 @@ from fix_aws import ACCOUNT, DRILL, ELSEWHERE, MASTER, NAME, REGION, Cloud, quie
 from fix_postgres import Database
 
 from drills.errors import AwsError, ClusterError
-from drills.records import Verdict
+from drills.records import Verdict, utc_now
+from drills.recovery.age import judge_age
 from drills.recovery.aws.destroy import destroy
 from drills.sessions import STAGING_LIMITS, Access, session
 
@@ -198,15 +199,20 @@ def test_an_instant_that_aws_cannot_restore_to_is_refused(cloud: Cloud, shop: Da
         rds_method(cloud, shop, backup={"kind": "time", "at": at}).pick(DRILL, quiet)
 
 
-def test_a_backup_that_is_too_old_is_picked_and_is_a_fail(cloud: Cloud, shop: Database) -> None:
-    """In both directions."""
+def test_a_backup_is_as_old_as_its_data(cloud: Cloud, shop: Database) -> None:
+    """Copied again and again, its own time stays young."""
     cloud.moto().database_snapshots.clear()  # moto takes one when an instance is made
     one = backed_up(cloud, "rds:one")
-    wish = {"kind": "automated", "max_age": timedelta(hours=26)}
-    assert rds_method(cloud, shop, backup=wish).pick(DRILL, quiet).log.verdict is Verdict.PASS
-    one.original_snapshot_create_time -= timedelta(hours=27)  # copied again and again, its own time stays young
-    log = rds_method(cloud, shop, backup=wish).pick(DRILL, quiet).log
-    assert (log.verdict, log.reason.startswith("rds:one is 1 day, 3:00:")) == (Verdict.FAIL, True)
+    method = rds_method(cloud, shop, backup={"kind": "automated", "max_age": timedelta(hours=26)})
+    assert method.wish.max_age == timedelta(hours=26)
+    assert method.pick(DRILL, quiet).backup.taken == one.created.replace(tzinfo=UTC)
+    one.original_snapshot_create_time -= timedelta(hours=27)
+    taken = method.pick(DRILL, quiet)
+    assert (taken.backup.taken, taken.log.verdict) == (
+        one.original_snapshot_create_time.replace(tzinfo=UTC),
+        Verdict.PASS,
+    )
+    assert judge_age(taken.backup, 26 * 3600, utc_now()).verdict is Verdict.FAIL
 
 
 # --- waiting --------------------------------------------------------------------------------------------------------
@@ -467,18 +473,23 @@ def test_a_staging_that_is_productions_own_is_refused(
     assert found[0].startswith(bad)
 
 
-def test_another_account_and_a_missing_bundle_are_refused(cloud: Cloud, shop: Database) -> None:
+def test_another_account_is_refused(cloud: Cloud, shop: Database) -> None:
     """The credentials of another day."""
-    findings = rds_method(cloud, shop, account="1" * 12, ca_bundle="/none/bundle.pem").judge()
-    found = [finding.found for finding in findings if finding.verdict is Verdict.FAIL]
-    assert found[0].startswith(f"expected account 111111111111, got {ACCOUNT}")
-    assert found[1] == "/none/bundle.pem cannot be read: No such file or directory"
+    findings = rds_method(cloud, shop, account="1" * 12).judge()
+    (found,) = [finding.found for finding in findings if finding.verdict is Verdict.FAIL]
+    assert found.startswith(f"expected account 111111111111, got {ACCOUNT}")
+
+
+def test_a_bundle_that_is_not_there_or_none_is_refused_before_aws_is_asked(cloud: Cloud, shop: Database) -> None:
+    def refused(path: str) -> list[str]:
+        findings = rds_method(cloud, shop, instance="unheard-of", ca_bundle=path).judge()
+        assert not cloud.raw.exists()
+        return [finding.found for finding in findings if finding.verdict is Verdict.FAIL]
+
+    assert refused("/none/bundle.pem") == ["/none/bundle.pem cannot be read: No such file or directory"]
     made_up = cloud.raw.with_name("empty.pem")
     made_up.write_text("nothing")
-    findings = rds_method(cloud, shop, ca_bundle=str(made_up)).judge()
-    assert [finding.found for finding in findings if finding.verdict is Verdict.FAIL] == [
-        f"{made_up} holds no certificate"
-    ]
+    assert refused(str(made_up)) == [f"{made_up} holds no certificate"]
 
 
 def test_another_engine_is_refused(cloud: Cloud, shop: Database) -> None:

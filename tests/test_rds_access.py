@@ -174,6 +174,48 @@ def test_a_server_that_is_not_the_copy_is_not_let_have_the_password(
     assert "global-bundle.pem" in caught.value.hint or "ca_bundle" in caught.value.hint
 
 
+def reach_via(cloud: Cloud, tls: Cluster, bundle: bytes, address: str) -> Reach:
+    """The copy, by a way that says itself what is verified."""
+    run_sql(tls.address(), f"ALTER ROLE boss PASSWORD '{MASTER}'")
+    path = cloud.raw.with_name("bundle.pem")
+    path.write_bytes(bundle)
+    via = {"address": address.format(port=tls.port)}
+    wish = recovery(cloud, "", connect_via=via, connect_timeout=timedelta(milliseconds=100))
+    return Reach(wish, cloud.aws().service("rds", REGION), ENDPOINT, 5432, "boss", "billing", MASTER)
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full", "require"])
+def test_a_way_that_asks_for_tls_itself_is_verified_by_the_bundle_where_it_asks_for_that(
+    cloud: Cloud, tls: Cluster, authority: Authority, mode: str
+) -> None:
+    """The name that is verified is then that of the way, as where a proxy of the company's speaks TLS."""
+    name = f"host={ENDPOINT} hostaddr=127.0.0.1" if mode == "verify-full" else "host=localhost"
+    address = f"{name} port={{port}} dbname=billing sslmode={mode}"
+    reach = reach_via(cloud, tls, _pem(authority.certificate), address)
+    get_in(reach, "t", Deadline(timedelta(seconds=1), 0.01), quiet)
+    told = "the certificate of the copy was not verified: connect_via says sslmode="
+    assert reach.deviations == (() if mode == "verify-full" else (f"{told}{mode}",))
+    wrong = reach_via(cloud, tls, _pem(Authority.made("somebody").certificate), address)
+    if mode == "require":
+        get_in(wrong, "t", Deadline(timedelta(seconds=1), 0.01), quiet)
+    else:
+        with pytest.raises(ConnectError, match="certificate verify failed"):
+            get_in(wrong, "t", Deadline(timedelta(seconds=1), 0.01), quiet)
+
+
+def test_a_way_to_another_host_than_its_certificate_names_is_refused(
+    cloud: Cloud, tls: Cluster, authority: Authority
+) -> None:
+    address = "host=localhost port={port} dbname=billing sslmode=verify-full"
+    with pytest.raises(ConnectError, match=r"does not match host name .*localhost"):
+        get_in(
+            reach_via(cloud, tls, _pem(authority.certificate), address),
+            "t",
+            Deadline(timedelta(seconds=1), 0.01),
+            quiet,
+        )
+
+
 def iam_reach(cloud: Cloud, tls: Cluster, bundle: bytes) -> Reach:
     """As a role of the database, by a token."""
     login = {"kind": "iam", "user": "drill"}

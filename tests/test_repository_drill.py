@@ -25,9 +25,9 @@ from drills.record import Record
 from drills.records import Basis, Outcome, Verdict
 from drills.recovery.repositories.pgbackrest import Pgbackrest
 from drills.sessions import STAGING_LIMITS, Access, connect
-from drills.targets import parse_lsn
+from drills.wal import parse_lsn
 from flows.runtime import Drill
-from flows.stages.physical import wal_place
+from flows.stages.physical_backup import wal_place
 from reports.bundle import bundle_path
 
 CIPHER = "planted-Cipher/of the repository"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from drills.targets import RecoveryTarget, TargetKind, parse_lsn, segment_start, show_lsn
+from drills.targets import RecoveryTarget, TargetKind
+from drills.wal import page_start, parse_lsn, segment_name, segment_number, show_lsn
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,22 @@ def test_positions_compare_as_numbers_and_are_written_as_postgresql_does() -> No
     assert parse_lsn("0/FFFFFFFF") < parse_lsn("1/0")
     assert parse_lsn("A/0") > parse_lsn("9/FFFFFFFF")
     assert show_lsn(parse_lsn("16/B374D848")) == "16/B374D848"
-    assert segment_start("000000020000000100000003", 16 << 20) == "1/3000000"
+
+
+@pytest.mark.parametrize("size", [1 << 20, 16 << 20, 1 << 30])
+def test_a_segment_is_called_by_its_timeline_and_number(size: int) -> None:
+    for position in (size, (1 << 32) - size, 1 << 32, (7 << 32) + 3 * size):
+        name = segment_name(2, position // size, size)
+        assert name.startswith("00000002")
+        assert segment_number(name, size) * size == position
+    assert segment_number("000000020000000100000003", 16 << 20) << 24 == parse_lsn("1/3000000")
     with pytest.raises(ValueError, match="24 hexadecimal digits"):
-        segment_start("00000002.history", 16 << 20)
+        segment_number("00000002.history", 16 << 20)
+
+
+def test_nothing_but_a_header_before_a_position_is_nothing_that_is_needed() -> None:
+    segment = 16 << 20
+    assert page_start(segment + 40, segment) == segment
+    assert page_start(segment + 8192 + 24, segment) == segment + 8192
+    for needed in (segment, segment + 24, segment + 48, segment + 8192 + 40):
+        assert page_start(needed, segment) == needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from drills.errors import ToolError
 from drills.plans import repository as plan_repository
 from drills.plans.repository import Walg as Plan
 from drills.records import Server, Verdict
+from drills.recovery.base import ToolLog
 from drills.recovery.repositories.barman import Barman
 from drills.recovery.repositories.existing import open_repository
 from drills.recovery.repositories.pgbackrest import Pgbackrest
@@ -94,6 +96,21 @@ def test_every_tablespace_gets_a_place_of_the_drill_s() -> None:
     for said in ("", "{}", "ERROR: no such object"):
         with pytest.raises(ToolError, match="does not say which tablespaces it has"):
             map_spaces(said, Path("/c/data"), Path("/c/tablespaces"))
+
+
+@pytest.mark.parametrize(
+    ("accepted", "verdict"),
+    [((), Verdict.UNKNOWN), (("the backup has no digests",), Verdict.PASS), (("something else",), Verdict.UNKNOWN)],
+)
+def test_that_nothing_can_be_verified_is_a_warning_that_the_plan_may_accept(
+    desk: Path, accepted: tuple[str, ...], verdict: Verdict
+) -> None:
+    """As the README says of it."""
+    asked = method(desk, desk / "wal-g.json", accept_warnings=accepted)
+    said = ToolLog("wal-g", Verdict.PASS, "", (), (), desk / "raw" / "wal-g-fetch.log")
+    assert asked._unverified(said, "digests").verdict is verdict
+    worse = asked._unverified(replace(said, warnings=("WARNING: odd",)), "digests")
+    assert "WARNING: odd" in worse.warnings
 
 
 def test_the_newest_backup_is_brought_back_with_every_row(desk: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from drills.units import human
 from reports import wording
 
 
@@ -31,7 +32,7 @@ def test_figures_are_grouped_as_text_and_never_computed_with(text: str, shown: s
 
 
 @pytest.mark.parametrize(
-    ("seconds", "human", "exact", "rounded"),
+    ("seconds", "read", "exact", "rounded"),
     [
         (0.0, "0 s", "0 s", False),
         (0.004118, "4.118 ms", "0.004118 s", False),
@@ -41,13 +42,14 @@ def test_figures_are_grouped_as_text_and_never_computed_with(text: str, shown: s
         (30.0, "30 s", "30 s", False),
         (72.104233, "1 min 12 s", "72.104233 s", True),
         (7500.0, "2 h 5 min", "7500 s", False),
+        (14400.0, "4 h", "14400 s", False),
         (25.400000000000002, "25.400 s", "25.4 s", False),
     ],
 )
 def test_durations_read_well_and_the_exact_figure_stands_beside_a_rounded_one(
-    seconds: float, human: str, exact: str, *, rounded: bool
+    seconds: float, read: str, exact: str, *, rounded: bool
 ) -> None:
-    assert (wording.human(seconds), wording.exact(seconds), wording.is_rounded(seconds)) == (human, exact, rounded)
+    assert (human(seconds), wording.exact(seconds), wording.is_rounded(seconds)) == (read, exact, rounded)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from checks.sharing import Advance
 from checks.structure.access import DATABASE_SETTINGS, OWNED
 from checks.structure.compare import read_structure
 from checks.suite import Subject, on_tables, run_checks
+from checks.unlogged import given_up
 from drills.errors import CheckError, DrillbookError
 from drills.measures import NEGATIVE_CONTROL, Expectations, Item
 from drills.plans.checks import Checks, LeftOut
@@ -132,7 +133,7 @@ class _Control:
     def _rows(self) -> dict[str, int]:
         """Of the tables that every check of the plan sees into."""
         content = self.checks.content
-        unseen = {one.table for one in content.leave_out}
+        unseen = {one.table for one in content.leave_out} | given_up(self.checks, self.expected.measures)
         unseen |= {count.table for count in self.expected.measures.counts if count.error and content.compare}
         counts = [count for count in self.expected.measures.counts if count.table not in unseen]
         return {count.table: count.rows for count in counts if count.rows}
@@ -185,7 +186,8 @@ class _Control:
         content = wish.content.model_copy(update={"leave_out": (*wish.content.leave_out, *left)})
         wish = wish.model_copy(update={**named_only, "content": content})
         measures = self.expected.measures
-        expected = _with(self.expected, counts=tuple(one for one in measures.counts if one.table in planting.tables))
+        counts = tuple(one for one in measures.counts if one.table in planting.tables)
+        expected = _with(self.expected, counts=counts, held=None)
         # Its CSVs hold figures of production: they stay in the drill's own folder, for as long as they are made.
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="damage-", dir=self.folder, ignore_cleanup_errors=True) as place:

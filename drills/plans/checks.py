@@ -15,7 +15,8 @@ from drills.plans.section import Section, Value, fault, refuse_twice
 from drills.plans.smoke import Smoke, SmokeCommand, SmokeHttp
 from drills.plans.totals import LedgerCheck, TotalCheck, control_name
 
-OWN_NAMES = ("row counts", "content", "tables", "structure", "sequences", "amcheck", "page checksums")
+OWN_NAMES = ("row counts", "content", "tables", "structure", "sequences", "emptied tables", "amcheck",
+             "page checksums")  # fmt: skip
 """What the checks that need no name in the plan are called."""
 ROWS_OF = "rows of "
 """How the answers begin that name the rows of a table which differ."""
@@ -38,7 +39,7 @@ class InvariantCheck(Section):
 
 
 class LeftOut(Section):
-    """A table whose content is not compared."""
+    """A table of which something is not asked."""
 
     table: Text = Field(description="Its name as the report writes it.", examples=["public.session_cache"])
     reason: Text = Field(
@@ -90,6 +91,19 @@ class Checks(Section):
         description="Compare where every sequence stands, also with the largest value of the column that it feeds.",
         examples=[True],
     )
+    unlogged: bool = Field(
+        default=True,
+        description="Whether what unlogged tables and sequences hold has to come back as well. No physical copy has "
+        "it, and PostgreSQL empties them after a crash, such as that of the outage `kill_server`: then it is a FAIL. "
+        "With `false` it is given up, and the report names what was not compared.",
+        examples=[False],
+    )
+    may_be_empty: tuple[LeftOut, ...] = Field(
+        (),
+        description="Tables that hold rows at the source now and may hold none in a copy of another time, each with "
+        "its reason. Of such a copy every other table has to hold rows where the source does, or the drill is UNKNOWN. "
+        "`large objects` stands for these.",
+    )
     amcheck: bool = Field(
         default=True,
         description="Have PostgreSQL's own amcheck go over every B-tree index, heap and TOAST table of the copy.",
@@ -115,6 +129,8 @@ class Checks(Section):
         given += [(name, ("ledger", i, "name")) for i, check in enumerate(self.ledger) for name in check.names]
         given += [(check.name, ("invariants", index, "name")) for index, check in enumerate(self.invariants)]
         given += [(check.name, ("smoke", index, "name")) for index, check in enumerate(self.smoke)]
+        empty = [(one.table, ("may_be_empty", index, "table")) for index, one in enumerate(self.may_be_empty)]
+        refuse_twice("a table", empty)
         refuse_twice("a check", [*((name, ()) for name in OWN_NAMES), *given])
         for name, at in given:
             if name.casefold().startswith(ROWS_OF):

@@ -96,7 +96,8 @@ class Via(Section):
 
     address: Address = Field(
         description="What to connect to instead of the copy's endpoint, without a password. Unless it sets sslmode, "
-        "TLS is verified against the name of the endpoint, through the forward.",
+        "TLS is verified against the name of the endpoint, through the forward. With `sslmode=verify-full` it is "
+        "verified against the host of this address. Either way by `ca_bundle`, unless it sets sslrootcert.",
         examples=["postgresql://drillbook@127.0.0.1:6432/billing"],
     )
     password: Reference | None = Field(
@@ -171,6 +172,16 @@ class Managed(Recovery):
     def reads_all(self) -> bool:
         """Where the plan does not say otherwise."""
         return self.full_read
+
+    @property
+    def takes(self) -> bool:
+        """Whether the drill takes the backup by itself."""
+        return isinstance(self.backup, TakeSnapshot)
+
+    @property
+    def max_age(self) -> timedelta | None:
+        """The oldest that the backup may be; None where any age will do."""
+        return None if isinstance(self.backup, TakeSnapshot | PointInTime) else self.backup.max_age
 
     @property
     def staging_region(self) -> str:

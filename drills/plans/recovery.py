@@ -100,8 +100,9 @@ class Dump(Recovery):
 class Stream(Recovery):
     """pg_dump straight into pg_restore, one of each, from one exported snapshot: no file is made.
 
-    It takes half the room. Production is read until the last row is loaded, so such a drill proves the copy, and no
-    recovery objective.
+    It takes half the room. Production is read until the last row is loaded, for which `backup_timeout` has to suffice,
+    and let go before the indexes are made. Such a drill proves the copy, and no recovery objective. `jobs` is for
+    measuring alone.
     """
 
     method: Literal["stream"] = Field(description="The recovery method.", examples=["stream"])

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from drills.records import Model
 
@@ -32,9 +32,16 @@ Value = Annotated[str, BeforeValidator(_as_written), WithJsonSchema({"type": ["s
 """A value as PostgreSQL writes it."""
 
 
-def fault(said: str, *at: str | int) -> PydanticCustomError:
+def fault(said: str, *at: str | int, hint: str = "") -> PydanticCustomError:
     """An error that knows its place below the model which raises it, so that it is shown with the right line."""
-    return PydanticCustomError("plan_rule", "{said}", {"said": said, "at": at})
+    return PydanticCustomError("plan_rule", "{said}", {"said": said, "at": at, "hint": hint})
+
+
+def all_at_once(faults: Sequence[PydanticCustomError]) -> ValidationError:
+    """Several of them, for a section that has more than one thing to say; each keeps its place."""
+    # Never the value itself: it may hold a misplaced secret.
+    lines = [InitErrorDetails(type=one, loc=(), input=None) for one in faults]
+    return ValidationError.from_exception_data("plan", lines, hide_input=True)
 
 
 def refuse_twice(kind: str, places: Sequence[tuple[str, tuple[str | int, ...]]]) -> None:

@@ -1,1 +1,1 @@
-"""The ways to get a database back, one file each, behind the contract in `base`."""
+"""The ways to get a database back; what they have in common is in `base`."""

@@ -1,21 +1,20 @@
-"""The contracts of recovery methods: back up, restore; destroying is the same for all (see `flows.stages`).
+"""What all recovery methods have in common: where they work, what they give back, and how their tools are judged.
 
 A method is handed what it needs, returns what it did, and keeps everything its tools said in the folder it was given.
-It journals nothing and judges nothing but whether it could do its work.
+It journals nothing and judges nothing but whether it could do its work; destroying is the same for all (see
+`flows.sweep`). Some take a backup, some pick one that is there (of repositories: `repositories.repository.Existing`;
+at AWS: `aws.managed.Managed`). What every one of them promises to a drill is held by one suite, tests/test_contract.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from drills.addresses import Address
-from drills.backup_rows import TableRows
-from drills.measures import Scan
+from drills.errors import ToolError
+from drills.processes import ToolRun, last_words
 from drills.records import Backup, Verdict
 from drills.tools import Tools
 
@@ -68,52 +67,6 @@ class Restore:
     log: ToolLog
 
 
-class RecoveryMethod(Protocol):
-    """Back up, and restore what was backed up."""
-
-    def back_up(self, source: Address, snapshot: str, workspace: Workspace) -> Taken:
-        """Take a backup of the source as that snapshot sees it."""
-        ...
-
-    def restore(self, backup: Backup, target: Address, *, owned: bool, workspace: Workspace) -> Restore:
-        """Load the backup; `owned` says that the whole target server is the drill's."""
-        ...
-
-
-class Physical(Protocol):
-    """A method that brings back a data directory and the WAL behind it, rather than statements."""
-
-    def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
-        """Bring the files of this backup into a folder that is not there yet, verified, the server account's own.
-
-        The folder is the data directory of the copy. Nothing is started.
-
-        Raises:
-            ToolError: it could not be brought, or is not what it was when it was taken.
-        """
-        ...
-
-    def fetch_wal(self, name: str, to: Path) -> bool:
-        """Put a WAL segment or a timeline's history file there; False where the archive has none of this name.
-
-        Raises:
-            ToolError: the archive cannot be read.
-        """
-        ...
-
-    def restore_command(self) -> str:
-        """What the server is to run for each file of WAL: a shell command with %f and %p, which writes to %p alone."""
-        ...
-
-
-class GivesRows(Protocol):
-    """A method whose backup can be read table by table, without restoring it."""
-
-    def rows_of(self, scan: Scan, buckets: Sequence[str], *, workspace: Workspace) -> AbstractContextManager[TableRows]:
-        """Rows of one table (see `drills.backup_rows.GiveRows`)."""
-        ...
-
-
 _LEVELS = {
     **dict.fromkeys(("error", "fatal", "panic"), Verdict.FAIL),
     **dict.fromkeys(("warning", "warn"), Verdict.UNKNOWN),
@@ -159,6 +112,13 @@ def judge_log(tool: str, said: str, code: int, accepted: tuple[str, ...], log: P
     if warnings:
         return ToolLog(tool, Verdict.UNKNOWN, f"{tool} warned: {warnings[0]}", (), warnings, log)
     return ToolLog(tool, Verdict.PASS, f"{tool} ended with 0 and said nothing to look into", (), (), log)
+
+
+def failure_of(done: ToolRun, log: ToolLog, hint: str = "") -> ToolError:
+    """The error of a tool that failed: the first that it calls one, or else its last words."""
+    said = log.errors[0] if log.errors else last_words(done.said)
+    told = hint or f"all it said is in raw/{log.log.name} of the bundle"
+    return ToolError(f"{log.tool} ended with {done.code}: {said}", hint=told)
 
 
 def _judge_line(tool: str, line: str) -> Verdict:

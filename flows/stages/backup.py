@@ -7,7 +7,7 @@ from drills.records import Backup, FileRef, Server, Verdict
 from flows.runtime import Drill
 from flows.stages.logical import take_dump, take_given, take_stream
 from flows.stages.managed import pick_snapshot
-from flows.stages.physical import pick_pages, take_pages
+from flows.stages.physical_backup import pick_pages, take_pages
 
 
 def back_up(drill: Drill, server: Server) -> tuple[Backup, FileRef]:

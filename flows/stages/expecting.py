@@ -47,7 +47,8 @@ class Expecting:
     @property
     def wish(self) -> Wish:
         """What the plan's checks need."""
-        return Wish.of(self.drill.plan.checks, self.drill.opened)
+        of_another_time = not self.drill.plan.recovery.aligned
+        return Wish.of(self.drill.plan.checks, self.drill.opened, held=of_another_time)
 
     def sequences(self) -> tuple[SequenceState, ...]:
         """They are outside of every snapshot: what the backup holds lies between a reading before it and one after."""

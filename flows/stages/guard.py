@@ -20,8 +20,7 @@ from drills.records import (
     file_name,
 )
 from drills.recovery.aws.apart import which_server
-from drills.recovery.pages.receiving import judge_sender
-from drills.recovery.pages.standbys import judge_standbys
+from drills.recovery.pages.standbys import judge_sender, judge_standbys
 from drills.sessions import (
     STAGING_LIMITS,
     Access,

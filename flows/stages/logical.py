@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 
 from drills import events, plan
@@ -33,19 +34,24 @@ def take_dump(drill: Drill, server: Server, wish: plan.Dump) -> tuple[Backup, Fi
 
 
 def take_stream(drill: Drill, server: Server, wish: plan.Stream) -> tuple[Backup, FileRef]:
-    """Dump and expectations from one snapshot, at the same time, and the dump is loaded while it is taken."""
-    with expecting(drill, server) as source:
-        target, owned = _make_staging(drill, server, source.around), drill.staging is None
-        drill.copy = target.to(server.database) if owned else target
+    """Dump and expectations from one snapshot, at the same time, and the dump is loaded while it is taken.
 
-        def stream(snapshot: Snapshot, tell: Progress) -> Taken:
-            method, workspace = stream_of(drill, wish), workspace_of(drill, tell)
-            taken, drill.loaded = method.copy(
-                given(drill.source), snapshot.name, target, owned=owned, workspace=workspace
-            )
-            return taken
-
-        return _take(drill, source, stream)
+    Production is let go before the indexes are made.
+    """
+    with ExitStack() as held:
+        with expecting(drill, server) as source:
+            target, owned = _make_staging(drill, server, source.around), drill.staging is None
+            drill.copy = target.to(server.database) if owned else target
+            method, workspace = stream_of(drill, wish), workspace_of(drill, drill.progress.advance)
+            loading = held.enter_context(method.loading(target, owned=owned, workspace=workspace))
+            try:
+                taken = _take(drill, source, lambda seen, tell: loading.take(given(drill.source), seen.name, tell))
+            except ToolError:
+                if loading.failed is not None:
+                    check_log(drill, loading.failed)
+                raise
+        drill.loaded = loading.finish()
+    return taken
 
 
 def _take(drill: Drill, source: Expecting, dump: Callable[[Snapshot, Progress], Taken]) -> tuple[Backup, FileRef]:

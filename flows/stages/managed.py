@@ -13,15 +13,14 @@ import psycopg
 
 from drills import events, plan
 from drills.errors import ConnectError
-from drills.planned import AGE, FULL_READ
-from drills.records import Backup, Copy, FileRef, Finding, Resource, Server, Verdict
+from drills.planned import FULL_READ
+from drills.records import Backup, Copy, FileRef, Finding, Resource, Server, Verdict, utc_now
 from drills.recovery.aws.aurora import Aurora
 from drills.recovery.aws.client import Aws
 from drills.recovery.aws.full_read import FullRead, read_every_table
 from drills.recovery.aws.managed import Managed
 from drills.recovery.aws.quarantine import ask_quarantine
 from drills.recovery.aws.rds import Rds
-from drills.recovery.base import Taken
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from flows.runtime import Drill
@@ -29,6 +28,7 @@ from flows.stages.expecting import expecting
 from flows.stages.shared import (
     address_of_copy,
     aws_log,
+    check_age,
     check_finding,
     check_likeness,
     check_log,
@@ -55,8 +55,9 @@ def pick_snapshot(drill: Drill, server: Server, wish: plan.Rds | plan.Aurora) ->
     _intend(drill, method.backup_resources(drill.id))
     taken = method.pick(drill.id, drill.progress.advance)
     check_log(drill, taken.log)
-    if getattr(wish.backup, "max_age", None) is not None:
-        check_finding(drill, _judge_age(taken), "backup_age", AGE)
+    if not wish.takes:
+        # It may have been completed after the drill began: AWS is waited for.
+        check_age(drill, taken.backup, wish.max_age, utc_now())
     with expecting(drill, server) as source:
         file = source.file_of_closed_periods()
         backup = taken.backup.model_copy(update={"surroundings": source.around})
@@ -127,15 +128,6 @@ def judge_reading(done: FullRead) -> Finding:
     found = f"{len(done.tables)} tables, {done.bytes:,} bytes in {done.seconds:.1f} s"
     verdict = Verdict.PASS if done.tables else Verdict.UNKNOWN
     return Finding(name=FULL_READ, verdict=verdict, found=found if done.tables else "there is no table in the copy")
-
-
-def _judge_age(taken: Taken) -> Finding:
-    """As it was judged when it was picked: AWS may have gone on making it after the drill began."""
-    when = taken.backup.taken
-    found = "nobody can say when it was taken" if when is None else f"{taken.backup.label}, of {when:%F %T} UTC"
-    bad = taken.log.verdict is not Verdict.PASS
-    hint = "look at what makes the backups: the newest is older than max_age" if bad else ""
-    return Finding(name=AGE, verdict=taken.log.verdict, found=taken.log.reason if bad else found, hint=hint)
 
 
 def _intend(drill: Drill, resources: Iterable[Resource]) -> None:

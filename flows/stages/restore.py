@@ -9,7 +9,7 @@ from drills.records import Backup, Copy, Server, Verdict
 from flows.runtime import Drill
 from flows.stages.logical import finish_stream, load_dump
 from flows.stages.managed import restore_at_aws
-from flows.stages.physical import bring_pages, recover_pages
+from flows.stages.physical_restore import bring_pages, recover_pages
 
 
 def restore(drill: Drill, server: Server, backup: Backup) -> Copy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -25,10 +25,11 @@ from drills.records import (
     Verdict,
     utc_now,
 )
+from drills.recovery.age import judge_age
 from drills.recovery.aws import apart
 from drills.recovery.base import ToolLog, Workspace
 from drills.recovery.dumps.dump import Dump
-from drills.recovery.dumps.given import GivenDump, judge_age
+from drills.recovery.dumps.given import GivenDump
 from drills.recovery.dumps.stream import Stream
 from drills.sessions import Access, Limits, session
 from flows.runtime import Drill, given
@@ -145,9 +146,14 @@ def check_finding(drill: Drill, finding: Finding, kind: str, name: str = "") -> 
     )
 
 
-def check_age(drill: Drill, backup: Backup, limit: timedelta | None) -> None:
-    """Whether a backup that was there is young enough."""
-    finding = judge_age(backup, limit.total_seconds() if limit else None, drill.opened)
+def check_age(drill: Drill, backup: Backup, limit: timedelta | None, at: datetime | None = None) -> None:
+    """Whether a backup that was there is young enough: when the drill began, or at another instant.
+
+    An age that nobody knows is told where the plan asks for it.
+    """
+    if backup.taken is None and limit is None:
+        return
+    finding = judge_age(backup, limit.total_seconds() if limit else None, at or drill.opened)
     check_finding(drill, finding, "backup_age", AGE)
 
 

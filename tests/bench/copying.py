@@ -27,6 +27,8 @@ from drills.tools import Tools
 OURS, BARE, VERIFIED, PEER = "ours", "bare tools", "bare tools with pg_verifybackup", "pgcopydb"
 DATABASE = "stock"
 STANZA = "bench"
+PLAIN_DUMP = "dump, uncompressed"
+"""What is on a disk then may be as large as with the peer, which compresses nothing either."""
 _HANDS = {OURS: "bench.copying_ours"}
 _BARE_HANDS = "bench.copying_by_hand"
 _TABLES = """
@@ -78,7 +80,7 @@ class Copying:
     """Bytes that its processes read, the server of the copy included."""
     written: int = 0
     memory: float = 0
-    """MB that this process itself held at most."""
+    """MB that the process itself held at most; by hand, the largest of the tools."""
     tables: dict[str, list[str]] = field(default_factory=dict)
     commands: list[list[str]] = field(default_factory=list)
     """What was run."""
@@ -97,7 +99,6 @@ class Copying:
         yield
         self.restore += time.monotonic() - begun
         self.read, self.written = family_io(os.getpid())
-        self.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def answers(copy: Address) -> None:
@@ -141,6 +142,8 @@ def main() -> None:
     work = hands[PEER if job.contender == PEER else job.method]
     assert callable(work)
     work(job, done)
+    if job.contender == OURS:
+        done.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     Path(sys.argv[2]).write_text(json.dumps(asdict(done)))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bench.children import ChildError, last_word
-from bench.copying import DATABASE, PEER, STANZA, VERIFIED, Copying, Job, answers, content
+from bench.copying import DATABASE, PEER, PLAIN_DUMP, STANZA, VERIFIED, Copying, Job, answers, content
 from drills.addresses import Address
 from drills.places import free_port, server_account, server_tools
 from drills.staging import THROW_AWAY
@@ -71,9 +71,10 @@ class Hand:
         who = {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
         log = self.job.folder / f"{Path(name).name}.log"
         with log.open("ab") as said:
-            code = subprocess.run(
-                [path, *told], env=environment, stdout=said, stderr=said, cwd="/", check=False, **who
-            ).returncode  # type: ignore[call-overload]
+            tool = subprocess.Popen([path, *told], env=environment, stdout=said, stderr=said, cwd="/", **who)  # type: ignore[call-overload]
+            _, status, used = os.wait4(tool.pid, 0)
+            tool.returncode = code = os.waitstatus_to_exitcode(status)
+        self.done.memory = max(self.done.memory, used.ru_maxrss / 1024)
         self.done.commands.append([Path(name).name, *told])
         if code:
             raise ChildError(f"{Path(name).name} ended with {code}: {last_word(log.read_text(errors='replace'))}")
@@ -108,8 +109,9 @@ class Hand:
 def dump(job: Job, done: Copying) -> None:
     """pg_dump, initdb, pg_ctl start, pg_restore."""
     hand, folder = _begin(job, done), job.folder / "copy" / "dump"
+    compression = "none" if job.method == PLAIN_DUMP else "gzip:1"
     with done.backing_up():
-        hand.run("pg_dump", "--format=directory", f"--jobs={job.jobs}", "--compress=gzip:1", f"--file={folder}",
+        hand.run("pg_dump", "--format=directory", f"--jobs={job.jobs}", f"--compress={compression}", f"--file={folder}",
                  address=job.address)  # fmt: skip
     with _restoring_into_new(hand):
         hand.run("pg_restore", f"--jobs={job.jobs}", "--create", "--dbname=template1", str(folder),
@@ -163,7 +165,14 @@ def pgcopydb(job: Job, done: Copying) -> None:
 
 
 METHODS: Mapping[str, Callable[[Job, Copying], None]] = MappingProxyType(
-    {"dump": dump, "stream": stream, "basebackup": basebackup, "pgbackrest": pgbackrest, PEER: pgcopydb}
+    {
+        "dump": dump,
+        PLAIN_DUMP: dump,
+        "stream": stream,
+        "basebackup": basebackup,
+        "pgbackrest": pgbackrest,
+        PEER: pgcopydb,
+    }
 )
 
 

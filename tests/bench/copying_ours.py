@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
-from bench.copying import DATABASE, STANZA, Copying, Job, answers, content
+from bench.copying import DATABASE, PLAIN_DUMP, STANZA, Copying, Job, answers, content
 from bench.pair import LIMITS
 from drills import plan
 from drills.clusters import Cluster, make_cluster
@@ -32,7 +33,8 @@ _CONSISTENT = RecoveryTarget(kind=TargetKind.IMMEDIATE)
 
 def dump(job: Job, done: Copying) -> None:
     """pg_dump inside an exported snapshot; a cluster of our own; pg_restore; then as production runs."""
-    method = Dump(plan.Dump(method="dump", jobs=job.jobs), _LOCK_WAIT)
+    compression: Literal["gzip", "none"] = "none" if job.method == PLAIN_DUMP else "gzip"
+    method = Dump(plan.Dump(method="dump", jobs=job.jobs, compression=compression), _LOCK_WAIT)
     workspace = _workspace(job, job.folder / "dump")
     with done.backing_up(), session(job.address, name="bench", access=Access.READ_ONLY, limits=LIMITS) as leader:
         server, around = describe(leader, job.address), look_at_surroundings(leader)
@@ -58,8 +60,10 @@ def stream(job: Job, done: Copying) -> None:
         server, around = describe(leader, job.address), look_at_surroundings(leader)
         cluster = make_cluster(job.folder / "copy", job.programs)
         target = prepare_cluster(cluster, server, around, "bench")
-        with exported_snapshot(leader) as snapshot:
-            taken, restored = method.copy(job.address, snapshot.name, target, owned=True, workspace=workspace)
+        with method.loading(target, owned=True, workspace=workspace) as loading:
+            with exported_snapshot(leader) as snapshot:
+                taken = loading.take(job.address, snapshot.name, workspace.progress)
+            restored = loading.finish()
         run_like_production(cluster, on_disk=False)
         answers(cluster.address(DATABASE))
     _refuse(taken.log)
@@ -123,7 +127,7 @@ def pgbackrest(job: Job, done: Copying) -> None:
 
 
 METHODS: Mapping[str, Callable[[Job, Copying], None]] = MappingProxyType(
-    {"dump": dump, "stream": stream, "basebackup": basebackup, "pgbackrest": pgbackrest}
+    {"dump": dump, PLAIN_DUMP: dump, "stream": stream, "basebackup": basebackup, "pgbackrest": pgbackrest}
 )
 
 

@@ -6,13 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from bench.copying import BARE, OURS, PEER, VERIFIED, Copying
+from bench.copying import BARE, OURS, PEER, PLAIN_DUMP, VERIFIED, Copying
 from bench.goals import Goal
 from bench.results import Machine
 
 _MOST = 1.05
-_AGAINST = {"dump": (BARE, PEER), "stream": (BARE,), "basebackup": (BARE, VERIFIED), "pgbackrest": (BARE,)}
-"""What ours is held against, method by method; the peer makes what a dump and its restore make."""
+_AGAINST = {
+    "dump": (BARE, PEER),
+    PLAIN_DUMP: (BARE, PEER),
+    "stream": (BARE, PEER),
+    "basebackup": (BARE, VERIFIED),
+    "pgbackrest": (BARE,),
+}
+"""What ours is held against, method by method. The peer makes what a dump and its restore make."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Restored:
 
     def ratios(self, method: str, contender: str, base: str) -> list[float]:
         """Of one contender to another, block by block; none where one of them was not measured."""
-        one, other = self.lanes.get((method, contender)), self.lanes.get((method, base))
+        one, other = self.lanes.get((method, contender)), self.lanes.get((PLAIN_DUMP if base == PEER else method, base))
         return one.ratios(other) if one and other else []
 
 

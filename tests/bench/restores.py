@@ -21,7 +21,7 @@ from pathlib import Path
 import psycopg
 
 from bench.children import ChildError, last_word, run_child, without_places
-from bench.copying import BARE, DATABASE, OURS, PEER, VERIFIED, Copying, Job, content, family_io
+from bench.copying import BARE, DATABASE, OURS, PEER, PLAIN_DUMP, VERIFIED, Copying, Job, content, family_io
 from bench.course import say
 from bench.pair import run
 from bench.peer import install
@@ -38,7 +38,8 @@ _PACKAGES = Path(__file__).parent.parent
 _LIMIT = 3600.0
 """Seconds for one copying."""
 _CONTENDERS = {
-    "dump": (BARE, OURS, PEER),
+    "dump": (BARE, OURS),
+    PLAIN_DUMP: (BARE, OURS, PEER),
     "stream": (BARE, OURS),
     "basebackup": (BARE, VERIFIED, OURS),
     "pgbackrest": (BARE, OURS),
@@ -74,7 +75,7 @@ class Restores:
         with self._part("the database"):
             program = self._install_peer()
             with self._source("embedded", self.chosen.tools) as source:
-                self._blocks(source, ("dump", "stream", "basebackup"), {"program": program})
+                self._blocks(source, ("dump", PLAIN_DUMP, "stream", "basebackup"), {"program": program})
         with self._part("pgbackrest"):
             tools, program = repository_tools()
             folder = self.folder / "repository"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from datetime import date
 from statistics import median
 
 from bench.children import without_places
-from bench.copying import BARE, OURS
+from bench.copying import BARE
 from bench.page import machine_table, table
 from bench.restored import Lane, Restored, commands, judge
 
+_PROGRAM = re.compile(r"(?<![^\s|;])/\S*/(?=\w)")
+"""The folder of a program, in the midst of a line."""
 _HEAD = """\
 # Benchmarks of recovery
 
@@ -46,7 +49,7 @@ tools of the same block, the spread is the smallest and the largest.
 
 Bytes are what all processes of the run and the source's server have read and written by system calls, from a disk or
 from the kernel's cache, without what went through sockets (`rchar` and `wchar` of /proc/pid/io). *Peak* is the memory
-of our own process, without its tools and servers.
+of our own process, without its tools and servers; by hand, that of the largest tool.
 """
 
 
@@ -81,7 +84,7 @@ def _lane(lane: Lane, found: Restored) -> Sequence[str]:
     ratio = [f"**{median(ratios):.2f}**", f"{ratios[0]:.2f} to {ratios[-1]:.2f}"] if ratios else ["", ""]
     times = [f"{lane.median(of):.2f}" for of in ("backup", "restore", "seconds")]
     volumes = [f"{lane.median(of) / 1e9:.2f}" for of in ("read", "written")]
-    peak = f"{max(run.done.memory for run in lane.runs):.0f}" if lane.contender == OURS else ""
+    peak = f"{max(run.done.memory for run in lane.runs):.0f}"
     failed = f" (one failed: {lane.failed})" if lane.failed else ""
     return [name + failed, *times, *ratio, *volumes, peak]
 
@@ -101,4 +104,5 @@ def _commands(found: Restored) -> Iterator[str]:
 
 def _plain(line: Sequence[str]) -> str:
     program, *arguments = line
-    return " ".join([program.rsplit("/", 1)[-1], *(without_places(shlex.quote(one)) for one in arguments)])
+    told = (without_places(shlex.quote(_PROGRAM.sub("", one) if " " in one else one)) for one in arguments)
+    return " ".join([program.rsplit("/", 1)[-1], *told])

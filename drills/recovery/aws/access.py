@@ -15,7 +15,7 @@ from drills.addresses import Address, resolve_address
 from drills.errors import ConnectError
 from drills.plans import rds as plan_rds
 from drills.recovery.aws.client import Service
-from drills.recovery.aws.kinds import INSTANCE, Kind, existing
+from drills.recovery.aws.kinds import Kind, existing
 from drills.recovery.aws.wait import Deadline, Tell, Wanted, wait_until
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, session
@@ -61,7 +61,9 @@ class Reach:
         if "sslmode" not in parts:
             # libpq connects to hostaddr, and verifies the name that is in host.
             parts = {**parts, "host": self.endpoint, "hostaddr": _numeric(given.host)}
-            parts |= {"sslmode": "verify-full", "sslrootcert": self.wish.ca_bundle}
+            parts["sslmode"] = "verify-full"
+        if parts["sslmode"].startswith("verify"):
+            parts = {"sslrootcert": self.wish.ca_bundle, **parts}
         return Address({"port": "5432", **parts}, given.password if via.password else self._let_in())
 
     @property
@@ -109,8 +111,9 @@ def rotate_password(service: Service, kind: Kind, name: str, deadline: Deadline,
     VAULT.know(password)
     seen = existing(service, kind, name)
     kept_at_aws = {"ManageMasterUserPassword": False} if seen.get("MasterUserSecret") else {}
-    operation = "modify_db_instance" if kind is INSTANCE else "modify_db_cluster"
-    service.ask(operation, **{kind.identifier: name}, MasterUserPassword=password, ApplyImmediately=True, **kept_at_aws)
+    service.ask(
+        kind.modify, **{kind.identifier: name}, MasterUserPassword=password, ApplyImmediately=True, **kept_at_aws
+    )
     wanted = Wanted(
         service,
         kind,

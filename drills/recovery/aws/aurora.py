@@ -36,11 +36,6 @@ class Aurora(Managed):
         """Production's identifier."""
         return self.wish.cluster
 
-    @property
-    def method(self) -> str:
-        """As the plan calls it."""
-        return self.wish.method
-
     def _makes(self) -> tuple[Kind, ...]:
         return CLUSTER, INSTANCE
 
@@ -55,7 +50,7 @@ class Aurora(Managed):
         make(service, CLUSTER, name, drill, lambda: service.ask(operation, **told))
         wait_until(Wanted(service, CLUSTER, name, available(CLUSTER), hint=_HINT), deadline, tell)
         member = self._member(drill)
-        make(service, INSTANCE, name, drill, lambda: service.ask("create_db_instance", **member))
+        make(service, INSTANCE, name, drill, lambda: service.ask(INSTANCE.create, **member))
         seen = wait_until(Wanted(service, INSTANCE, name, available(INSTANCE), hint=_HINT), deadline, tell)
         cluster = existing(service, CLUSTER, name)
         self._refuse_unlike_plan(cluster, name)
@@ -63,7 +58,7 @@ class Aurora(Managed):
         network = {key: cluster.get(key) for key in ("VpcSecurityGroups", "DeletionProtection")}
         network["DBSubnetGroup"] = {"DBSubnetGroupName": cluster.get("DBSubnetGroup")}
         deviations = refuse_unlike_plan({**seen, **network}, self.wish, name)
-        return cluster, (as_command(operation, told), as_command("create_db_instance", member)), deviations
+        return cluster, (as_command(operation, told), as_command(INSTANCE.create, member)), deviations
 
     def _endpoint(self, seen: Seen) -> tuple[str, int]:
         """Of the writer."""

@@ -1,7 +1,8 @@
 """AWS: how it is asked, what it answered, and what its errors mean.
 
 Owns every client of boto3 besides that for secrets. Guarantees that each request is retried as botocore's standard mode
-does, that every answer, those to retries included, is kept as it came (`raw/aws.jsonl`), and that no secret is in it.
+does, that every answer, those to retries included, is kept as it came (`raw/aws.jsonl`, see `answers`), and that no
+secret is in it.
 Where AWS is, and as whom it is asked, botocore finds out by itself (AWS_ENDPOINT_URL, AWS_PROFILE, the role of the
 machine). That an answer could not be kept ends nothing at once, since what was made must still be deleted; whoever is
 done asks `refuse_gaps`.
@@ -9,53 +10,24 @@ done asks `refuse_gaps`.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.metadata
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from drills.errors import AwsError, EvidenceError
-from drills.records import Instant, Model, utc_now
+from drills.errors import EvidenceError
+from drills.recovery.aws.answers import Asked, answer_of, without_secrets
 from drills.recovery.aws.errors import explain
-from drills.secrets import MASK, VAULT
+from drills.secrets import VAULT
 
 _ATTEMPTS = 5
 """Of one request, by botocore; whoever polls goes on after them."""
 _ATTEMPT = "drillbook_attempt"
 _PARAMETERS = "drillbook_parameters"
-_SECRET_WORDS = ("password", "secret", "token")
 _LOCK = threading.Lock()
-
-
-class Answer(Model):
-    """One request to AWS and what came of it."""
-
-    at: Instant
-    service: str
-    region: str
-    operation: str
-    parameters: dict[str, Any]
-    """As boto3 was given them, secrets masked."""
-    attempt: int
-    """1 for the first, more for what botocore retried."""
-    status: int | None
-    """Of HTTP; None where nothing came."""
-    request: str
-    """AWS's id of the request, by which its support finds it."""
-    sha256: str
-    """Of the body as it came."""
-    body: str
-    encoding: Literal["utf-8", "base64"]
-    masked: bool
-    """Whether the body held a secret, which is masked in `body`; then it has another digest."""
-    error: str = ""
-    """What botocore said where nothing came."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +53,7 @@ class Service:
         Raises:
             AwsError: no answer, or one that says no.
         """
-        with _explained(operation):
+        with explained(operation):
             answer: dict[str, Any] = getattr(self._client, operation)(**parameters)
         return answer
 
@@ -91,9 +63,9 @@ class Service:
         Raises:
             AwsError: no answer, or one that says no.
         """
-        with _explained(operation):
+        with explained(operation):
             pages = self._client.get_paginator(operation).paginate(**parameters)
-            return [element for page in pages for element in page[key]]
+            return [element for page in pages for element in page.get(key) or ()]
 
     def login_token(self, host: str, port: int, user: str) -> str:
         """A token of IAM for a database: good for fifteen minutes, made without asking anybody.
@@ -101,7 +73,7 @@ class Service:
         Raises:
             AwsError: there are no credentials to make it with.
         """
-        with _explained("generate_db_auth_token"):
+        with explained("generate_db_auth_token"):
             token = str(
                 self._client.generate_db_auth_token(DBHostname=host, Port=port, DBUsername=user, Region=self.region)
             )
@@ -115,15 +87,15 @@ class Aws:
     def __init__(self, drill: str, raw: Path | None, session: Any = None) -> None:  # noqa: ANN401 - same
         import boto3  # noqa: PLC0415 - slow to import, and rarely wanted
 
-        with _explained("session"):
+        with explained("session"):
             self._session = session or boto3.Session()
         self._drill = drill
         self._raw = raw
-        self._services: dict[tuple[str, str], Service] = {}
+        self._services: dict[tuple[str, str | None], Service] = {}
         self._gap = ""
 
-    def service(self, name: str, region: str) -> Service:
-        """This service in that region.
+    def service(self, name: str, region: str | None = None) -> Service:
+        """This service in that region; where none is named, in the one that botocore finds out.
 
         Raises:
             AwsError: there is none.
@@ -138,11 +110,11 @@ class Aws:
                 connect_timeout=10,
                 read_timeout=60,
             )
-            with _explained(name):
+            with explained(name):
                 client = self._session.client(name, config=config)
             client.meta.events.register(f"provide-client-params.{name}", self._note)
             client.meta.events.register(f"response-received.{name}", self._keep)
-            self._services[name, region] = Service(client, region)
+            self._services[name, region] = Service(client, str(client.meta.region_name))
         return self._services[name, region]
 
     def account(self, region: str) -> Account:
@@ -167,7 +139,7 @@ class Aws:
             )
 
     def _note(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_more: object) -> None:  # noqa: ANN401, ARG002 - botocore's own signature
-        context[_PARAMETERS] = _without_secrets(params)
+        context[_PARAMETERS] = without_secrets(params)
 
     def _keep(
         self,
@@ -182,25 +154,10 @@ class Aws:
         if self._raw is None:
             return
         _, service, operation = event_name.split(".")
-        told = response_dict or {}
-        body = bytes(told.get("body") or b"")
-        text, encoding = _as_text(body)
-        shown = VAULT.redact(text) if encoding == "utf-8" else text
-        answer = Answer(
-            at=utc_now(),
-            service=service,
-            region=str(context.get("client_region") or ""),
-            operation=operation,
-            parameters=context.get(_PARAMETERS, {}),
-            attempt=context[_ATTEMPT],
-            status=told.get("status_code"),
-            request=str((told.get("headers") or {}).get("x-amzn-requestid", "")),
-            sha256=hashlib.sha256(body).hexdigest(),
-            body=shown,
-            encoding=encoding,
-            masked=shown != text,
-            error=VAULT.redact(f"{type(exception).__name__}: {exception}") if exception and not told else "",
+        asked = Asked(
+            service, str(context.get("client_region") or ""), operation, context.get(_PARAMETERS, {}), context[_ATTEMPT]
         )
+        answer = answer_of(asked, response_dict or {}, exception)
         try:
             with _LOCK, self._raw.open("ab") as file:
                 file.write(answer.canonical() + b"\n")
@@ -209,7 +166,12 @@ class Aws:
 
 
 @contextmanager
-def _explained(operation: str) -> Iterator[None]:
+def explained(operation: str) -> Iterator[None]:
+    """What botocore raises in there, for a person.
+
+    Raises:
+        AwsError: it raised something.
+    """
     from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # noqa: PLC0415 - same
     from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]  # noqa: PLC0415 - same
 
@@ -223,28 +185,3 @@ def _explained(operation: str) -> Iterator[None]:
         ) from None
     except (BotoCoreError, ResponseParserError) as error:  # a proxy's page is no answer of AWS
         raise explain(operation, type(error).__name__, VAULT.redact(str(error)), 0) from None
-
-
-def _as_text(body: bytes) -> tuple[str, Literal["utf-8", "base64"]]:
-    try:
-        return body.decode(), "utf-8"
-    except UnicodeDecodeError:
-        return base64.b64encode(body).decode(), "base64"
-
-
-def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - whatever boto3 takes
-    """Parameters as JSON takes them."""
-    if isinstance(value, Mapping):
-        return {str(key): MASK if _is_secret(str(key), part) else _without_secrets(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_secrets(part) for part in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return VAULT.redact(value) if isinstance(value, str) else value
-
-
-def _is_secret(key: str, value: object) -> bool:
-    return isinstance(value, str) and any(word in key.lower() for word in _SECRET_WORDS) and key != "NextToken"
-
-
-__all__ = ["Account", "Answer", "Aws", "AwsError", "Service"]

@@ -56,8 +56,7 @@ def destroy(
         _refuse_untagged(thing, seen, name, drill)
         if seen.get("DeletionProtection"):
             # Made without it, so somebody switched it on; what carries the tag of a drill is the drill's to delete.
-            modify = "modify_db_instance" if thing is INSTANCE else "modify_db_cluster"
-            service.ask(modify, **{thing.identifier: name}, DeletionProtection=False, ApplyImmediately=True)
+            service.ask(thing.modify, **{thing.identifier: name}, DeletionProtection=False, ApplyImmediately=True)
         # What belongs to a cluster has no backups of its own; those go with the cluster.
         member = thing is INSTANCE and seen.get("DBClusterIdentifier")
         how = {

@@ -27,7 +27,6 @@ def judge_staging(wish: plan_rds.Managed, origin: Origin, aws: Aws) -> list[Find
         _judge_subnets(wish, service, origin, production),
         _judge_security_groups(wish, production),
         _judge_parameters(wish, service, origin, production),
-        _judge_bundle(wish),
     ]
 
 
@@ -126,7 +125,8 @@ def _judge_parameters(wish: plan_rds.Managed, service: Service, origin: Origin, 
     return _finding("staging's parameters are not production's", bad, ", ".join(wanted), hint)
 
 
-def _judge_bundle(wish: plan_rds.Managed) -> Finding:
+def judge_bundle(wish: plan_rds.Managed) -> Finding:
+    """Whether the copy's certificate can be verified. It is a file on this machine: AWS need not be asked."""
     path = Path(wish.ca_bundle)
     try:
         count = path.read_bytes().count(b"-----BEGIN CERTIFICATE-----")

@@ -1,13 +1,13 @@
 """The four things of RDS that a drill makes or looks at, and where one of them is.
 
-Owns how each is described, deleted, and called in the journal. Guarantees that a thing which AWS does not know is told
-apart from every other error.
+Owns how each is made, described, changed, deleted, and called in the journal. Guarantees that a thing which AWS does
+not know is told apart from every other error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -42,6 +42,8 @@ class Kind:
     identifier: str
     status: str
     own_arn: str
+    resource_id: str
+    """Of an instance or cluster, for its whole life: a name may be used again. A snapshot says of which it is."""
     delete: str
     delete_with: Mapping[str, bool]
     unknown: frozenset[str]
@@ -50,8 +52,12 @@ class Kind:
     """States from which nothing becomes available by itself."""
     events: str
     """Its type in RDS's list of events."""
-    busy: frozenset[str] = field(default_factory=frozenset)
+    busy: frozenset[str]
     """Codes that say: not in this state."""
+    create: str = ""
+    """Empty for what is made by restoring alone."""
+    modify: str = ""
+    """Empty for what is never changed."""
 
     def state(self, seen: Seen) -> str:
         """Its state, in AWS's words."""
@@ -67,6 +73,7 @@ INSTANCE = Kind(
     identifier="DBInstanceIdentifier",
     status="DBInstanceStatus",
     own_arn="DBInstanceArn",
+    resource_id="DbiResourceId",
     delete="delete_db_instance",
     # Otherwise the copy's own automated backups, production's data, would outlive it.
     delete_with=MappingProxyType({"SkipFinalSnapshot": True, "DeleteAutomatedBackups": True}),
@@ -80,6 +87,8 @@ INSTANCE = Kind(
     },
     events="db-instance",
     busy=frozenset({"InvalidDBInstanceState", "InvalidDBInstanceStateFault", "InvalidDBClusterStateFault"}),
+    create="create_db_instance",
+    modify="modify_db_instance",
 )  # fmt: skip
 CLUSTER = Kind(
     name="rds_cluster",
@@ -90,6 +99,7 @@ CLUSTER = Kind(
     identifier="DBClusterIdentifier",
     status="Status",
     own_arn="DBClusterArn",
+    resource_id="DbClusterResourceId",
     delete="delete_db_cluster",
     delete_with=MappingProxyType({"SkipFinalSnapshot": True, "DeleteAutomatedBackups": True}),
     unknown=frozenset({"DBClusterNotFoundFault", "DBClusterNotFound"}),
@@ -97,6 +107,7 @@ CLUSTER = Kind(
     hopeless=_ENDING | {"cloning-failed", "inaccessible-encryption-credentials-recoverable", "migration-failed"},
     events="db-cluster",
     busy=frozenset({"InvalidDBClusterStateFault", "InvalidDBInstanceState"}),
+    modify="modify_db_cluster",
 )
 SNAPSHOT = Kind(
     name="rds_snapshot",
@@ -107,12 +118,14 @@ SNAPSHOT = Kind(
     identifier="DBSnapshotIdentifier",
     status="Status",
     own_arn="DBSnapshotArn",
+    resource_id="DbiResourceId",
     delete="delete_db_snapshot",
     delete_with=MappingProxyType({}),
     unknown=frozenset({"DBSnapshotNotFound", "DBSnapshotNotFoundFault"}),
     hopeless=_ENDING,
     events="db-snapshot",
     busy=frozenset({"InvalidDBSnapshotState"}),
+    create="create_db_snapshot",
 )
 CLUSTER_SNAPSHOT = Kind(
     name="rds_cluster_snapshot",
@@ -123,12 +136,14 @@ CLUSTER_SNAPSHOT = Kind(
     identifier="DBClusterSnapshotIdentifier",
     status="Status",
     own_arn="DBClusterSnapshotArn",
+    resource_id="DbClusterResourceId",
     delete="delete_db_cluster_snapshot",
     delete_with=MappingProxyType({}),
     unknown=frozenset({"DBClusterSnapshotNotFoundFault", "DBClusterSnapshotNotFound"}),
     hopeless=_ENDING,
     events="db-cluster-snapshot",
     busy=frozenset({"InvalidDBClusterSnapshotStateFault"}),
+    create="create_db_cluster_snapshot",
 )
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {kind.name: kind for kind in (INSTANCE, CLUSTER, SNAPSHOT, CLUSTER_SNAPSHOT)}

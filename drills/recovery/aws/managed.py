@@ -19,14 +19,15 @@ from drills.plans import rds as plan_rds
 from drills.records import Backup, Finding, Resource, Verdict, utc_now
 from drills.recovery.aws.access import Reach, get_in, rotate_password
 from drills.recovery.aws.client import Aws, Service
-from drills.recovery.aws.guard import judge_staging
+from drills.recovery.aws.guard import judge_bundle, judge_staging
 from drills.recovery.aws.kinds import Kind, Place, Seen, name_of, resource_of, tags_of
-from drills.recovery.aws.origin import Choosing, Chosen, Origin, origin_of, too_old
+from drills.recovery.aws.origin import Choosing, Origin, origin_of
 from drills.recovery.aws.pick import choose
 from drills.recovery.aws.wait import POLL, Deadline, Tell
 from drills.recovery.base import Restore, Taken, ToolLog
 
 _TOOL = "AWS"
+_UNTOLD = "it is a copy, and the snapshot that it was made of is gone, which alone knew"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Restored:
 class Managed(ABC):
     """A database that AWS runs and backs up."""
 
-    wish: plan_rds.Managed
+    wish: plan_rds.Rds | plan_rds.Aurora
     aws: Aws
     raw: Path
     """Where the answers of AWS are kept: `raw/aws.jsonl`."""
@@ -58,12 +59,15 @@ class Managed(ABC):
         """Production's identifier."""
 
     def judge(self) -> list[Finding]:
-        """The guard's findings; nothing is changed.
+        """The guard's findings; nothing is changed. Without the bundle AWS is not even asked.
 
         Raises:
             AwsError: AWS cannot be asked, or does not know production.
         """
-        return judge_staging(self.wish, self._origin(), self.aws)
+        bundle = judge_bundle(self.wish)
+        if bundle.verdict is Verdict.FAIL:
+            return [bundle]
+        return [bundle, *judge_staging(self.wish, self._origin(), self.aws)]
 
     def backup_resources(self, drill: str) -> tuple[Resource, ...]:
         """What `pick` is about to make: for the journal."""
@@ -78,7 +82,7 @@ class Managed(ABC):
         return tuple(resource_of(kind, name_of(drill), self.wish.staging_region, account) for kind in self._makes())
 
     def pick(self, drill: str, tell: Tell) -> Taken:
-        """Take a snapshot, or find the one that the plan wants. One that is too old is picked, and its log is a FAIL.
+        """Take a snapshot, or find the one that the plan wants, however old it is.
 
         Raises:
             AwsError: there is none, it cannot be used, or it took too long.
@@ -88,7 +92,7 @@ class Managed(ABC):
         chosen = choose(Choosing(self.wish, self.aws, self._origin(), drill, deadline, tell))
         self.aws.refuse_gaps()
         backup = Backup(
-            method=self.method,
+            method=self.wish.method,
             path=chosen.arn,
             size=chosen.size,
             files=0,
@@ -97,8 +101,9 @@ class Managed(ABC):
             seconds=round(deadline.passed, 6),
             label=chosen.label,
             taken=chosen.taken,
+            details={} if chosen.taken else {"taken": _UNTOLD},
         )
-        return Taken(backup, self._log(self._judge_age(chosen), f"{chosen.label} was there and complete"))
+        return Taken(backup, self._log(f"{chosen.label} was there and complete"))
 
     def restore(self, backup: Backup, drill: str, database: str, tell: Tell) -> Restored:
         """Make the copy, shut production's master password out, and connect once.
@@ -120,14 +125,9 @@ class Managed(ABC):
             commands=commands,
             seconds=round(deadline.passed, 6),
             deviations=(*deviations, *reach.deviations),
-            log=self._log("", "the copy became available, and let us in"),
+            log=self._log("the copy became available, and let us in"),
         )
         return Restored(reach, done)
-
-    @property
-    @abstractmethod
-    def method(self) -> str:
-        """As the plan calls it."""
 
     @abstractmethod
     def _makes(self) -> tuple[Kind, ...]:
@@ -146,12 +146,9 @@ class Managed(ABC):
     def _origin(self) -> Origin:
         return origin_of(self.wish, self.aws, self.kind, self.saved, self.source)
 
-    def _judge_age(self, chosen: Chosen) -> str:
-        return too_old(chosen, getattr(self.wish.backup, "max_age", None), utc_now())
-
-    def _log(self, bad: str, good: str) -> ToolLog:
-        verdict = Verdict.FAIL if bad else Verdict.PASS
-        return ToolLog(_TOOL, verdict, bad or good, (bad,) if bad else (), (), self.raw)
+    def _log(self, good: str) -> ToolLog:
+        """What AWS calls an error is raised."""
+        return ToolLog(_TOOL, Verdict.PASS, good, (), (), self.raw)
 
     def _staging(self, drill: str) -> dict[str, Any]:
         """What every request that makes a part of the copy says."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from drills.errors import AwsError
 from drills.plans import rds as plan_rds
 from drills.recovery.aws.client import Aws, Service
-from drills.recovery.aws.kinds import INSTANCE, Kind, Seen, existing, is_tagged, look
+from drills.recovery.aws.kinds import Kind, Seen, existing, is_tagged, look
 from drills.recovery.aws.wait import Deadline, Tell
 
 
@@ -31,7 +31,7 @@ class Origin:
     @property
     def resource_id(self) -> str:
         """What AWS gives to one instance or cluster for life; a name may be used again."""
-        return str(self.seen.get("DbiResourceId" if self.kind is INSTANCE else "DbClusterResourceId") or "")
+        return str(self.seen.get(self.kind.resource_id) or "")
 
 
 @dataclass(frozen=True)
@@ -103,19 +103,3 @@ def make(service: Service, kind: Kind, name: str, drill: str, ask: Callable[[], 
 def as_command(operation: str, parameters: dict[str, Any]) -> tuple[str, ...]:
     """A request as evidence shows it. No secret is among the parameters of a backup or a restore."""
     return ("boto3", "rds", operation, *(f"{key}={value}" for key, value in parameters.items() if key != "Tags"))
-
-
-def too_old(chosen: Chosen, limit: timedelta | None, now: datetime) -> str:
-    """Why this backup may not be used; empty where it may.
-
-    Args:
-        chosen: the backup.
-        limit: `max_age` of the plan.
-        now: this instant.
-    """
-    if limit is None:
-        return ""
-    if chosen.taken is None:
-        return f"nobody can say how old the data of {chosen.label} is: its original is gone"
-    age = now - chosen.taken
-    return f"{chosen.label} is {age} old, expected at most {limit}" if age > limit else ""

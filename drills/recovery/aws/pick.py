@@ -14,7 +14,7 @@ from drills.errors import AwsError
 from drills.plans import rds as plan_rds
 from drills.records import utc_now
 from drills.recovery.aws.client import Service
-from drills.recovery.aws.kinds import CLUSTER, INSTANCE, Kind, Place, Seen, existing, look, name_of, tags_of
+from drills.recovery.aws.kinds import CLUSTER, Place, Seen, existing, look, name_of, tags_of
 from drills.recovery.aws.origin import Choosing, Chosen, as_command, make
 from drills.recovery.aws.wait import Wanted, available, wait_until
 
@@ -47,26 +47,20 @@ def choose(how: Choosing) -> Chosen:
     return _settled(how, name, wish.while_creating)
 
 
-def name_for_snapshot(seen: Seen, kind: Kind) -> str:
-    """A snapshot's identifier."""
-    return str(seen[kind.identifier])
-
-
 def _take(how: Choosing) -> Chosen:
     """A manual snapshot of the drill's own. An answer that got lost does not make two of them."""
     kind, service = how.origin.saved, how.service()
     name = name_of(how.drill)
-    operation = "create_db_snapshot" if how.origin.kind is INSTANCE else "create_db_cluster_snapshot"
     given = {kind.identifier: name, how.origin.kind.identifier: how.origin.name}
     make(
         service,
         kind,
         name,
         how.drill,
-        lambda: service.ask(operation, **given, Tags=tags_of(how.drill, how.wish.expires_after, utc_now())),
+        lambda: service.ask(kind.create, **given, Tags=tags_of(how.drill, how.wish.expires_after, utc_now())),
     )
     chosen = _settled(how, name, "wait")
-    return Chosen(chosen.arn, chosen.label, chosen.taken, chosen.size, (as_command(operation, given),))
+    return Chosen(chosen.arn, chosen.label, chosen.taken, chosen.size, (as_command(kind.create, given),))
 
 
 def _named(how: Choosing, name: str) -> str:
@@ -87,8 +81,7 @@ def _newest(how: Choosing, service: Service, types: tuple[str | None, ...]) -> s
     for one in types:
         told = {origin.kind.identifier: origin.name} | ({"SnapshotType": one} if one else {})
         found += service.ask_all(kind.describe, kind.listed, **told)
-    own = "DbiResourceId" if origin.kind is INSTANCE else "DbClusterResourceId"
-    found = [seen for seen in found if seen.get(own, origin.resource_id) == origin.resource_id]
+    found = [seen for seen in found if seen.get(kind.resource_id, origin.resource_id) == origin.resource_id]
     if isinstance(how.wish.backup, plan_rds.CopyElsewhere):
         found = [seen for seen in found if _came_from(seen) == how.wish.region]
     if not found:
@@ -97,7 +90,7 @@ def _newest(how: Choosing, service: Service, types: tuple[str | None, ...]) -> s
             f"there is no {what} of {origin.name} in {service.region}",
             hint="nothing is backed up this way, or under another name; see the retention and the copy rules",
         )
-    return name_for_snapshot(max(found, key=lambda seen: _data_of(seen) or _NEVER), kind)
+    return str(max(found, key=lambda seen: _data_of(seen) or _NEVER)[kind.identifier])
 
 
 def _recovery_point(how: Choosing, vault: str) -> str:
@@ -133,7 +126,7 @@ def _settled(how: Choosing, name: str, while_creating: str) -> Chosen:
         )
     hint = "raise recovery.backup_timeout: the first snapshot of a large database takes hours"
     seen = wait_until(Wanted(service, kind, name, available(kind), hint=hint), how.deadline, how.tell)
-    return Chosen(str(seen[kind.own_arn]), name_for_snapshot(seen, kind), _data_age(how, seen), _size_of(seen))
+    return Chosen(str(seen[kind.own_arn]), str(seen[kind.identifier]), _data_age(how, seen), _size_of(seen))
 
 
 def _came_from(seen: Seen) -> str:

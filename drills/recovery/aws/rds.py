@@ -28,11 +28,6 @@ class Rds(Managed):
         """Production's identifier."""
         return self.wish.instance
 
-    @property
-    def method(self) -> str:
-        """As the plan calls it."""
-        return self.wish.method
-
     def _makes(self) -> tuple[Kind, ...]:
         return (INSTANCE,)
 

@@ -20,9 +20,9 @@ from drills.addresses import Address
 from drills.backup_rows import TableRows
 from drills.errors import ToolError
 from drills.measures import Scan
-from drills.processes import ToolRun, run_tool
+from drills.processes import run_tool
 from drills.records import Backup
-from drills.recovery.base import Restore, Taken, ToolLog, Workspace, judge_log
+from drills.recovery.base import Restore, Taken, Workspace, failure_of, judge_log
 from drills.recovery.dumps.files import digest_file
 from drills.recovery.dumps.rows import read_rows
 from drills.tools import Tools
@@ -71,7 +71,7 @@ class Dump:
         )
         log = judge_log("pg_dump", done.said, done.code, self.plan.accept_warnings, workspace.logs / "pg_dump.log")
         if done.code:
-            raise _tool_error("pg_dump", done, log)
+            raise failure_of(done, log)
         size, files, digest = digest_folder(workspace.backup)
         backup = Backup(
             method="dump",
@@ -177,8 +177,3 @@ def _size(folder: Path) -> int:
         except FileNotFoundError:
             continue
     return total
-
-
-def _tool_error(tool: str, done: ToolRun, log: ToolLog) -> ToolError:
-    said = log.errors[0] if log.errors else (done.said.strip().splitlines() or ["it said nothing"])[-1]
-    return ToolError(f"{tool} ended with {done.code}: {said}", hint=f"all it said is in raw/{tool}.log of the bundle")

@@ -6,14 +6,13 @@ Guarantees that whatever goes wrong while it is fed ends it before it can take w
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from drills.errors import ToolError
-from drills.processes import ToolRun, has_ended, plain_environment, redact_log, spawn, stop_process
+from drills.processes import ToolRun
+from drills.watched import watched
 
 
 def feed_tool(
@@ -27,39 +26,11 @@ def feed_tool(
         ToolError: it could not be started, or had not ended at its deadline and was stopped.
     """
     started = time.monotonic()
-    before = log.stat().st_size if log.exists() else 0
-    process = spawn(arguments, environment=plain_environment(environment), log=log, feed=subprocess.PIPE)
-    late = threading.Event()
-
-    def stop_late() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(deadline, stop_late)
-    timer.daemon = True
-    timer.start()
-    try:
-        assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+    with watched(arguments, environment=environment, log=log, deadline=deadline, feed=subprocess.PIPE) as child:
         with suppress(BrokenPipeError):
             for piece in pieces:
-                process.stdin.write(piece)
-            process.stdin.close()
-        while not has_ended(process, deadline) and not late.is_set():
-            continue
+                child.input.write(piece)
+            child.input.close()
+        code = child.end(hint="raise restore_timeout in the plan")
         seconds = round(time.monotonic() - started, 6)
-    except BaseException:
-        process.kill()  # at the end of its input it would commit what it has
-        raise
-    finally:
-        timer.cancel()
-        stop_process(process)
-        if process.stdin is not None:
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-        said = redact_log(log, before)
-    if late.is_set():
-        name = Path(arguments[0]).name
-        raise ToolError(
-            f"{name} had not ended after {deadline:g} s and was stopped", hint="raise restore_timeout in the plan"
-        )
-    return ToolRun(tuple(arguments), process.returncode, seconds, said)
+        return ToolRun(tuple(arguments), code, seconds, child.said())

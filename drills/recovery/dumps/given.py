@@ -20,8 +20,8 @@ from drills.backup_rows import TableRows
 from drills.errors import ToolError
 from drills.measures import Scan
 from drills.plans import given as plan_given
-from drills.processes import run_tool
-from drills.records import Backup, Finding, Verdict
+from drills.processes import last_words, run_tool
+from drills.records import CLOCKS_APART, Backup, Verdict
 from drills.recovery.base import Restore, Taken, ToolLog, Workspace
 from drills.recovery.dumps.files import Form
 from drills.recovery.dumps.given_files import Found, Search, place_of
@@ -34,8 +34,6 @@ _STARTED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?: (.+))?")
 _DATABASE = re.compile(r"^;     dbname: (.*)$", re.MULTILINE)
 _ROWS = re.compile(r"^(\d+); \d+ \d+ TABLE DATA ", re.MULTILINE)
 _LISTING = 600.0
-_CLOCKS_APART = 120
-"""Seconds that the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class GivenDump:
                 f"the dump is one of the database {database}: expected {expected}; "
                 "where that is meant, name it in recovery.database"
             )
-        if made is not None and (made - found.modified).total_seconds() > _CLOCKS_APART:
+        if made is not None and (made - found.modified).total_seconds() > CLOCKS_APART:
             doubts.append(
                 f"the dump was begun ({made:%F %T} UTC) after it was written ({found.modified:%F %T} UTC): "
                 "recovery.time_zone is not that of the machine that made it, or a clock is wrong"
@@ -160,28 +158,6 @@ class _Listed:
     commands: tuple[tuple[str, ...], ...]
 
 
-def judge_age(backup: Backup, limit: float | None, now: datetime) -> Finding:
-    """Whether a backup is young enough; `limit` in seconds."""
-    name = "the backup is young enough"
-    if backup.taken is None:
-        return Finding(name=name, verdict=Verdict.UNKNOWN, found="nobody says when it was taken")
-    age = (now - backup.taken).total_seconds()
-    found = f"{age / 3600:.1f} h old: {backup.taken:%F %T} UTC, {backup.details.get('taken', 'as it says')}"
-    if limit is None:
-        return Finding(name=name, verdict=Verdict.PASS, found=f"{found}; the plan sets no max_age")
-    if age > limit or age < -_CLOCKS_APART:
-        hint = "look at what makes the backups: the newest is older than max_age" if age > limit else "a clock is wrong"
-        return Finding(name=name, verdict=Verdict.FAIL, found=f"{found}; at most {limit / 3600:.1f} h", hint=hint)
-    if backup.perhaps_older:
-        return Finding(
-            name=name,
-            verdict=Verdict.UNKNOWN,
-            found=f"at least {found}; nothing in it says when it was begun, and a copy of an old file is a new file",
-            hint="have plain dumps made by pg_dump --verbose, which writes when it began, or have custom ones made",
-        )
-    return Finding(name=name, verdict=Verdict.PASS, found=found)
-
-
 def _instant(text: str, abbreviation: str | None, time_zone: str) -> datetime:
     """What a clock of that zone showed; its abbreviation tells the two hours apart when summer ends."""
     local = datetime.fromisoformat(text)
@@ -206,7 +182,7 @@ def _listing(found: Found, time_zone: str, workspace: Workspace) -> _Listed:
     log = workspace.logs / "pg_restore-list.log"
     done = run_tool(arguments, environment={"TZ": time_zone}, log=log, deadline=_LISTING)
     if done.code:
-        said = (done.said.strip().splitlines() or ["it said nothing"])[-1]
+        said = last_words(done.said)
         return _Listed(None, "", f"its table of contents cannot be read: {said}", (done.arguments,))
     text = file.read_text("utf-8", "surrogateescape")
     created, database = _CREATED.search(text), _DATABASE.search(text)

@@ -15,13 +15,14 @@ from typing import IO
 
 from drills.errors import ToolError
 from drills.plans.given import GivenDump
+from drills.recovery.aws.client import Aws
 from drills.recovery.base import Workspace
 from drills.recovery.dumps.dump import digest_folder
 from drills.recovery.dumps.files import CHUNK, Form, Looked, Places, look_through
 from drills.recovery.dumps.members import members_of
-from drills.recovery.dumps.objects import Bucket, Stored
 from drills.recovery.dumps.plain_sql import PlainSql
 from drills.recovery.dumps.plain_statements import refuse_old_psql
+from drills.recovery.dumps.s3 import Bucket, Stored
 from drills.units import show_duration
 
 
@@ -67,7 +68,12 @@ class Search:
         return Found(looked, used, str(place), place.name, modified, 1, {})
 
     def _from_s3(self) -> Found:
-        bucket = Bucket(self._plan.path)
+        aws = Aws(self._workspace.name.rpartition("/")[2], self._workspace.logs / "aws.jsonl")
+        found = self._from_bucket(Bucket(self._plan.path, aws))
+        aws.refuse_gaps()
+        return found
+
+    def _from_bucket(self, bucket: Bucket) -> Found:
         objects = bucket.choose(newest=self._plan.newest)
         first = objects[0]
         if len(objects) > 1 or first.key.endswith("/toc.dat"):

@@ -25,7 +25,7 @@ from psycopg import sql
 from drills.addresses import Address
 from drills.errors import ClusterError, ToolError
 from drills.plans.given import GivenDump
-from drills.processes import ToolRun, plain_environment, run_tool, spawn, stop_process
+from drills.processes import ToolRun, run_tool
 from drills.records import Backup, Verdict
 from drills.recovery.base import Restore, ToolLog, Workspace, judge_log
 from drills.recovery.dumps.dump import NOT_OURS, digest_folder, restore_arguments
@@ -36,6 +36,7 @@ from drills.recovery.dumps.plain_statements import refuse_old_psql
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.staging import make_statement
+from drills.watched import watched
 
 _PLACE = re.compile(r"^psql:<stdin>:(\d+): (.*)$", re.MULTILINE)
 
@@ -144,23 +145,24 @@ class Loading:
         _refuse_another(self.backup, raw.digest, stored=True)
 
     def _read_schema(self, look: PlainSql) -> None:
-        """Statements of an archive, for the roles in them. What is wrong with it, restoring it will say."""
-        process = spawn(
-            [self.workspace.tools.program("pg_restore"), "--create", "--schema-only", "--file=-", str(self._file)],
-            environment=plain_environment(),
-            log=self.workspace.logs / "pg_restore-schema.log",
-            output=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-            with process.stdout as stream, suppress(ToolError):
-                while data := stream.read(CHUNK):
+        """Statements of an archive, for the roles in them. What is wrong with it, restoring it will say.
+
+        Raises:
+            ToolError: its time was over.
+        """
+        arguments = [
+            self.workspace.tools.program("pg_restore"), "--create", "--schema-only", "--file=-", str(self._file),
+        ]  # fmt: skip
+        limit = self.plan.restore_timeout.total_seconds()
+        with watched(arguments, log=self._log("pg_restore-schema"), deadline=limit, output=subprocess.PIPE) as reading:
+            with suppress(ToolError):
+                while data := reading.output.read(CHUNK):
                     for _ in look.feed(data):
                         pass
                 for _ in look.finish():
                     pass
-        finally:
-            stop_process(process)
+            if reading.late:
+                reading.end(hint="raise restore_timeout in the plan")
 
     @contextmanager
     def _roles(self) -> Iterator[Callable[[str], None]]:

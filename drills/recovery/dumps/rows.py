@@ -10,17 +10,15 @@ from __future__ import annotations
 import codecs
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 from drills.backup_rows import TableRows
 from drills.errors import ToolError
-from drills.processes import has_ended, last_words, plain_environment, redact_log, run_tool, spawn, stop_process
+from drills.processes import last_words, run_tool
 from drills.recovery.base import Workspace
+from drills.watched import Watched, watched
 
 _ENTRY = re.compile(r"\d+; \d+ \d+ TABLE DATA (?P<named>.*)")
 _ENCODING = re.compile(rb"SET client_encoding = '([^']+)';")
@@ -50,10 +48,10 @@ def read_rows(workspace: Workspace, schema: str, table: str, deadline: float) ->
     """
     entries = _entries(workspace, schema, table)
     for entry in entries:
-        with _reading(workspace, entry, deadline) as (stream, log):
-            header = _read_header(stream, log)
+        with _reading(workspace, entry, deadline) as reading:
+            header = _read_header(reading)
             if header.names[:2] == (schema, table):
-                yield TableRows(header.names[2:], header.encoding, pinned=False, chunks=_lines(stream, log))
+                yield TableRows(header.names[2:], header.encoding, pinned=False, chunks=_lines(reading))
                 return
     raise ToolError(
         f"the dump holds no rows of {schema}.{table}: {len(entries)} entries of its table of contents read like it",
@@ -83,56 +81,23 @@ def _on_one_line(name: str) -> str:
     return name.replace("\n", " ").replace("\r", " ")
 
 
-@contextmanager
-def _reading(workspace: Workspace, entry: str, deadline: float) -> Iterator[tuple[IO[bytes], _Log]]:
+def _reading(workspace: Workspace, entry: str, deadline: float) -> AbstractContextManager[Watched]:
     """pg_restore writing this entry to a pipe; stopped when it is let go, or when its time is over."""
     chosen = workspace.logs / "dump-entry.toc"
     chosen.write_text(f"{entry}\n", "utf-8", "surrogateescape")
-    path = workspace.logs / "pg_restore-rows.log"
     arguments = [workspace.tools.program("pg_restore"), "--data-only", f"--use-list={chosen}", "--file=-"]
-    process = spawn(
-        [*arguments, str(workspace.backup)], environment=plain_environment(), log=path, output=subprocess.PIPE
-    )
-    log = _Log(process, path, path.stat().st_size, deadline)
-    timer = threading.Timer(deadline, log.stop_late)
-    timer.daemon = True
-    timer.start()
-    try:
-        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        yield process.stdout, log
-    finally:
-        timer.cancel()
-        stop_process(process)
-        if process.stdout is not None:
-            process.stdout.close()
-        redact_log(path, log.start)
+    log = workspace.logs / "pg_restore-rows.log"
+    return watched([*arguments, str(workspace.backup)], log=log, deadline=deadline, output=subprocess.PIPE)
 
 
-@dataclass
-class _Log:
-    """What pg_restore says beside the rows, and how it ended."""
+def _broken(reading: Watched) -> ToolError:
+    """The rows ended before their end mark.
 
-    process: subprocess.Popen[bytes]
-    path: Path
-    start: int
-    deadline: float
-    late: bool = False
-
-    def stop_late(self) -> None:
-        """Its time is over."""
-        self.late = True
-        self.process.kill()
-
-    def broken(self) -> ToolError:
-        """The rows ended before their end mark."""
-        if self.late:
-            return ToolError(
-                f"the dump's rows were not read after {self.deadline:g} s", hint="raise recovery.restore_timeout"
-            )
-        has_ended(self.process, _PATIENCE)
-        stop_process(self.process)
-        said = last_words(redact_log(self.path, self.start))
-        return ToolError(f"the dump's rows end too soon: pg_restore ended with {self.process.returncode}: {said}")
+    Raises:
+        ToolError: because their time was over.
+    """
+    code = reading.end(_PATIENCE, hint="raise recovery.restore_timeout")
+    return ToolError(f"the dump's rows end too soon: pg_restore ended with {code}: {last_words(reading.said())}")
 
 
 @dataclass(frozen=True)
@@ -142,9 +107,9 @@ class _Header:
     encoding: str
 
 
-def _read_header(stream: IO[bytes], log: _Log) -> _Header:
+def _read_header(reading: Watched) -> _Header:
     """Everything up to the rows."""
-    encoding = "UTF8"
+    encoding, stream = "UTF8", reading.output
     while line := stream.readline(_LONGEST_HEADER):
         if found := _ENCODING.match(line):
             encoding = found[1].decode()
@@ -152,11 +117,11 @@ def _read_header(stream: IO[bytes], log: _Log) -> _Header:
             while not (line.endswith(_FROM) and line.count(b'"') % 2 == 0):  # a name may hold line breaks
                 more = stream.readline(_LONGEST_HEADER)
                 if not more or len(line) > _LONGEST_HEADER:
-                    raise log.broken()
+                    raise _broken(reading)
                 line += more
             text = line[len(_COPY) : -len(_FROM)].decode(_codec(encoding), "surrogateescape")
             return _Header(tuple(_unquoted(match) for match in _IDENTIFIER.finditer(text)), encoding)
-    raise log.broken()
+    raise _broken(reading)
 
 
 def _unquoted(match: re.Match[str]) -> str:
@@ -171,10 +136,10 @@ def _codec(encoding: str) -> str:
         return "utf-8"
 
 
-def _lines(stream: IO[bytes], log: _Log) -> Iterator[bytes]:
+def _lines(reading: Watched) -> Iterator[bytes]:
     """Whole lines up to the end mark, which no row can read like: COPY writes a backslash as two."""
     rest = b""
-    while read := stream.read(_CHUNK):
+    while read := reading.output.read(_CHUNK):
         chunk = rest + read
         cut = chunk.rfind(b"\n") + 1
         lines, rest = chunk[:cut], chunk[cut:]
@@ -185,7 +150,7 @@ def _lines(stream: IO[bytes], log: _Log) -> Iterator[bytes]:
             return
         if lines:
             yield lines
-    raise log.broken()
+    raise _broken(reading)
 
 
 def _end_mark(lines: bytes) -> int | None:

@@ -14,23 +14,22 @@ from __future__ import annotations
 
 import re
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from drills.commits import Aligned, Misaligned, NeedsMore, Order, View, parse_commit, place_of
 from drills.errors import ToolError
-from drills.processes import has_ended, last_words, plain_environment, redact_log, spawn, stop_process
+from drills.processes import last_words
 from drills.recovery.pages.wal_files import Segments, explain, segments_in
-from drills.targets import parse_lsn, show_lsn
 from drills.tools import Tools
+from drills.wal import parse_lsn, show_lsn
+from drills.watched import Watched, watched
 
 _PATIENCE = 30.0
 """Seconds that pg_waldump has to end once it has closed its output."""
 _READING = 8 * 3600.0
-"""Seconds that reading may take."""
+"""Seconds that one reading of the WAL may take."""
 _POSITION = re.compile(r"\b([0-9A-F]{1,8}/[0-9A-F]{1,8})\b")
 
 
@@ -44,7 +43,6 @@ def find_target(
     noted: str,
     log: Path,
     stop: str = "",
-    deadline: float = _READING,
     place: Path | None = None,
 ) -> Aligned | NeedsMore | Misaligned:
     """Where recovery has to stop for the copy to be what the snapshot sees.
@@ -59,7 +57,6 @@ def find_target(
         log: what pg_waldump says besides the records.
         stop: where the base backup ends; no target may lie before it.
         place: a folder for links, which is removed by whoever made it; that of the log unless given.
-        deadline: seconds that one reading of the WAL may take.
 
     Raises:
         ToolError: the WAL has a hole or a damage, is another server's, or cannot be read.
@@ -73,7 +70,7 @@ def find_target(
         if segments is None:
             return NeedsMore(f"there is no WAL in {wal} yet")
         order = Order(view, end)
-        found = _find(_Dump(tools, segments, log, deadline), order, first, whole)
+        found = _find(_Dump(tools, segments, log, _READING), order, first, whole)
     if not isinstance(found, _Point):
         return found
     return Aligned(
@@ -129,11 +126,11 @@ def _read(dump: _Dump, order: Order, first: int, needed: int) -> NeedsMore | Non
     if first >= needed:
         return None
     with dump.running(f"--start={show_lsn(first)}", f"--end={show_lsn(needed)}", "--rmgr=Transaction") as run:
-        for line in run.lines():
+        for line in run.output:
             commit = parse_commit(line, order.view)
             if commit is not None:
                 order.add(commit)
-        said = run.ended()
+        said = _ended(run)
     if said is None:
         return None
     known = [place for place in map(parse_lsn, _POSITION.findall(said)) if first <= place <= needed]
@@ -145,8 +142,8 @@ def _record_at(dump: _Dump, position: int) -> bool:
     if position // dump.segments.size not in dump.segments.files:
         return False
     with dump.running(f"--start={show_lsn(position)}", "--limit=1") as run:
-        found = [place for place in map(place_of, run.lines()) if place is not None]
-        run.ended()
+        found = [place for place in map(place_of, run.output) if place is not None]
+        _ended(run)
     return bool(found) and dump.segments.end_of(found[0]) == position
 
 
@@ -154,7 +151,7 @@ def _read_behind(dump: _Dump, order: Order, position: int) -> None:
     """Commits behind the noted position: as many as are kept, or up to where the WAL ends."""
     until = dump.segments.contiguous_end(position)
     with dump.running(f"--start={show_lsn(position)}", f"--end={show_lsn(until)}", "--rmgr=Transaction") as run:
-        for line in run.lines():
+        for line in run.output:
             commit = parse_commit(line, order.view)
             if commit is not None:
                 order.add(commit)
@@ -165,9 +162,9 @@ def _read_behind(dump: _Dump, order: Order, position: int) -> None:
 def _last_record(dump: _Dump, since: int, needed: int) -> int:
     last = None
     with dump.running(f"--start={show_lsn(since)}", f"--end={show_lsn(needed)}") as run:
-        for line in run.lines():
+        for line in run.output:
             last = place_of(line) or last
-        said = run.ended()
+        said = _ended(run)
     if last is None or said is not None:
         raise ToolError(f"no record between {show_lsn(since)} and {show_lsn(needed)} could be read: {said or 'none'}")
     return last
@@ -182,56 +179,16 @@ class _Dump:
     log: Path
     deadline: float
 
-    @contextmanager
-    def running(self, *options: str) -> Iterator[_Run]:
+    def running(self, *options: str) -> AbstractContextManager[Watched]:
         """One run, writing to a pipe; stopped when it is let go, or when its time is over."""
         arguments = [self.tools.program("pg_waldump"), f"--path={self.segments.folder}"]
         arguments += [f"--timeline={self.segments.timeline}", *options]
-        said = self.log.stat().st_size if self.log.exists() else 0
-        process = spawn(arguments, environment=plain_environment(), log=self.log, output=subprocess.PIPE)
-        run = _Run(process, self.log, said, self.deadline)
-        timer = threading.Timer(self.deadline, run.stop_late)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield run
-        finally:
-            timer.cancel()
-            stop_process(process)
-            if process.stdout is not None:
-                process.stdout.close()
+        return watched(arguments, log=self.log, deadline=self.deadline, output=subprocess.PIPE)
 
 
-@dataclass
-class _Run:
-    process: subprocess.Popen[bytes]
-    log: Path
-    said: int
-    """Bytes that the log had before."""
-    deadline: float
-    late: bool = False
-
-    def lines(self) -> Iterator[bytes]:
-        """What it writes, while it does."""
-        assert self.process.stdout is not None  # noqa: S101 - a pipe was asked for
-        yield from self.process.stdout
-
-    def stop_late(self) -> None:
-        """Its time is over."""
-        self.late = True
-        self.process.kill()
-
-    def ended(self) -> str | None:
-        """None where it came to the end that it was told; otherwise what it said."""
-        if not self.late and not has_ended(self.process, _PATIENCE):
-            raise ToolError("pg_waldump closed its output and did not end")
-        stop_process(self.process)
-        if self.late:
-            raise ToolError(
-                f"pg_waldump had not ended after {self.deadline:g} s and was stopped",
-                hint="raise the timeout in the plan",
-            )
-        code = self.process.returncode
-        if code < 0:
-            raise ToolError(f"pg_waldump was killed by signal {-code}", hint="is this machine short of memory?")
-        return last_words(redact_log(self.log, self.said)) if code else None
+def _ended(run: Watched) -> str | None:
+    """None where it came to the end that it was told; otherwise what it said."""
+    code = run.end(_PATIENCE)
+    if code < 0:
+        raise ToolError(f"pg_waldump was killed by signal {-code}", hint="is this machine short of memory?")
+    return last_words(run.said()) if code else None

@@ -21,8 +21,8 @@ from drills.errors import ToolError
 from drills.places import Account, server_account, server_tools
 from drills.processes import ToolRun, run_tool
 from drills.records import Backup
-from drills.recovery.base import Taken, Workspace, judge_log
-from drills.recovery.pages.receiving import MANIFEST, read_history
+from drills.recovery.base import Taken, Workspace, failure_of, judge_log
+from drills.recovery.pages.manifest import MANIFEST, read_history
 
 _INCREMENTAL_SINCE = 17
 _KILOBYTE = 1024
@@ -145,10 +145,7 @@ class BaseBackup:
         )
         log = judge_log(tool, done.said, done.code, self.plan.accept_warnings, workspace.logs / f"{tool}.log")
         if done.code:
-            said = log.errors[0] if log.errors else (done.said.strip().splitlines() or ["it said nothing"])[-1]
-            raise ToolError(
-                f"{tool} ended with {done.code}: {said}", hint=hint or f"all it said is in raw/{tool}.log of the bundle"
-            )
+            raise failure_of(done, log, hint)
         return done
 
 

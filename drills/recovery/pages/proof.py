@@ -7,21 +7,20 @@ and the last commits that it sees were, and replay says where it ended. An answe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
 
 from drills.commits import Aligned, Alignment, View
-from drills.errors import ClusterError, ConnectError
+from drills.errors import ConnectError
 from drills.records import Verdict
-from drills.targets import parse_lsn, show_lsn
+from drills.targets import Recovered
+from drills.wal import parse_lsn, show_lsn
 
 _ASK = """
 WITH here AS MATERIALIZED (
-    SELECT coalesce(%(next)s::text::xid8, pg_snapshot_xmax(pg_current_snapshot())) AS next,
-           coalesce(%(replayed)s::text, pg_last_wal_replay_lsn()::text, '') AS replayed,
-           (SELECT system_identifier::text FROM pg_control_system()) AS system),
+    SELECT %(next)s::text::xid8 AS next, (SELECT system_identifier::text FROM pg_control_system()) AS system),
 asked AS (
     SELECT 'hidden' AS kind, x::xid8 AS xid FROM unnest(%(hidden)s::text[]) AS x
      UNION
@@ -36,7 +35,7 @@ answered AS (
 counted AS (
     SELECT kind, answer, count(*) AS number, (array_agg(xid::text ORDER BY xid))[1:5] AS examples
       FROM answered GROUP BY kind, answer)
-SELECT here.replayed, here.next::text, here.system, counted.kind, counted.answer, counted.number, counted.examples
+SELECT here.system, counted.kind, counted.answer, counted.number, counted.examples
   FROM here LEFT JOIN counted ON true
  ORDER BY counted.kind, counted.answer
 """
@@ -57,37 +56,14 @@ class _Answer:
     examples: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ReplayEnd:
-    """Where a copy's recovery ended, as its files say before anybody works with it."""
-
-    lsn: str
-    """The end of the WAL that was replayed; the history of the copy's timeline has it."""
-    next_xid: int
-    """The first 64-bit number that was not given out yet."""
-
-    @classmethod
-    def of(cls, lsn: str, control: Mapping[str, str]) -> ReplayEnd:
-        """From what pg_controldata says of the copy, which was shut down after its recovery.
-
-        Raises:
-            ClusterError: it says nothing of transactions.
-        """
-        told = control.get("Latest checkpoint's NextXID", "")
-        epoch, colon, xid = told.partition(":")
-        if not (colon and epoch.isdecimal() and xid.isdecimal()):
-            raise ClusterError(f"expected the next transaction of the copy, such as 0:750, got {told!r}")
-        return cls(lsn, (int(epoch) << 32) | int(xid))
-
-
-def prove_alignment(connection: psycopg.Connection, aligned: Aligned, ended: ReplayEnd | None = None) -> Alignment:
+def prove_alignment(connection: psycopg.Connection, aligned: Aligned, recovered: Recovered) -> Alignment:
     """Ask the copy which transactions it holds, in one statement, and judge the answers.
 
     Args:
         connection: to the copy.
         aligned: where its recovery was told to stop, and for which snapshot.
-        ended: where it stopped. Without it the copy is asked, and knows as long as it has not been restarted since;
-            nobody may have written to it by then, because its own transactions would count as production's.
+        recovered: where it stopped, as its files said before anybody worked with it: from then on its own
+            transactions would count as production's.
 
     Raises:
         ConnectError: the copy gave no row.
@@ -99,15 +75,13 @@ def prove_alignment(connection: psycopg.Connection, aligned: Aligned, ended: Rep
         "hidden": [str(xid) for xid in sorted(hidden)],
         "xmax": view.xmax,
         "seen": [str(commit.xid) for commit in aligned.recent],
-        "next": None if ended is None else str(ended.next_xid),
-        "replayed": None if ended is None else ended.lsn,
+        "next": str(recovered.next_xid),
     }
     rows = connection.execute(_ASK, parameters).fetchall()
     if not rows:
         raise ConnectError("the copy gave no row where there is always one")
-    replayed, following, system = (str(told) for told in rows[0][:3])
-    answers = [_Answer(row[3], row[4], row[5], tuple(row[6])) for row in rows if row[3] is not None]
-    verdict, reason = _judge(aligned, answers, replayed, system)
+    answers = [_Answer(row[1], row[2], row[3], tuple(row[4])) for row in rows if row[1] is not None]
+    verdict, reason = _judge(aligned, answers, recovered, str(rows[0][0]))
     return Alignment(
         snapshot=aligned.snapshot,
         noted=aligned.noted,
@@ -118,8 +92,8 @@ def prove_alignment(connection: psycopg.Connection, aligned: Aligned, ended: Rep
         seen=aligned.seen,
         behind=len(aligned.behind),
         first_behind=str(aligned.behind[0]) if aligned.behind else "",
-        replayed=replayed,
-        next_xid=int(following),
+        replayed=recovered.end_lsn,
+        next_xid=recovered.next_xid,
         hidden_asked=sum(answer.number for answer in answers if answer.kind == "hidden"),
         hidden={answer.answer: answer.number for answer in answers if answer.kind == "hidden"},
         seen_asked=len(aligned.recent),
@@ -130,7 +104,7 @@ def prove_alignment(connection: psycopg.Connection, aligned: Aligned, ended: Rep
     )
 
 
-def _judge(aligned: Aligned, answers: Sequence[_Answer], replayed: str, system: str) -> tuple[Verdict, str]:
+def _judge(aligned: Aligned, answers: Sequence[_Answer], recovered: Recovered, system: str) -> tuple[Verdict, str]:
     """What the answers prove.
 
     Of a transaction that the snapshot does not see, `aborted` is right (recovery ended before its commit), as are `in
@@ -152,12 +126,7 @@ def _judge(aligned: Aligned, answers: Sequence[_Answer], replayed: str, system: 
                 Verdict.UNKNOWN,
                 f"the copy no longer knows what became of {answer.number} transactions: {_some(answer)}",
             )
-    if not replayed:
-        return (
-            Verdict.UNKNOWN,
-            "the copy does not say where its replay ended: it was restarted since, or never replayed",
-        )
-    return _judge_end(aligned, parse_lsn(replayed), sum(answer.number for answer in answers))
+    return _judge_end(aligned, parse_lsn(recovered.end_lsn), sum(answer.number for answer in answers))
 
 
 def _judge_end(aligned: Aligned, replayed: int, asked: int) -> tuple[Verdict, str]:

@@ -20,8 +20,8 @@ from drills.clusters import Cluster
 from drills.errors import ClusterError, DrillbookError
 from drills.recovery.base import Progress
 from drills.recovery.pages.laid_out import LaidOut, close_tablespaces, open_tablespaces
-from drills.recovery.pages.proof import ReplayEnd
-from drills.targets import Recovered, RecoveryTarget, TargetKind, parse_lsn
+from drills.targets import Recovered, RecoveryTarget, TargetKind
+from drills.wal import UNREADABLE, parse_lsn
 
 _POLL = 0.01
 _RECOVERING = {
@@ -35,8 +35,6 @@ _RECOVERING = {
 }
 """Nobody looks at the copy meanwhile, and it is thrown away if the machine dies."""
 _RESTORED = re.compile(rb'restored log file "([0-9A-F]{24})" from archive')
-_ABORT = 200
-"""Any code above 125 ends the recovery; those below count as "there is no such file" (restore_command's manual)."""
 _CHECKPOINT_TIME = "%a %b %d %H:%M:%S %Y"
 """As pg_controldata writes it where LC_ALL is C; the zone is UTC (see `drills.processes.plain_environment`)."""
 _STATUS_LINE = 8
@@ -66,6 +64,7 @@ _HINTS = {
     "pg_tblspc/": _NEW_TABLESPACE,
     '" does not exist': _NEW_TABLESPACE,
     "invalid checkpoint": "the first segment of WAL that the backup needs is damaged",
+    "did not answer within": "raise recovery.restore_timeout, or take backups more often: there is less to replay then",
 }
 """What PostgreSQL says when a recovery ends too early, and what to do."""
 
@@ -106,7 +105,8 @@ def copy_from_folder(archive: Path) -> str:
     To PostgreSQL a plain `cp` that fails says that the archive ends there.
     """
     folder = shlex.quote(str(archive)).replace("%", "%%")
-    return f'test -x {folder} || exit {_ABORT}; test -e {folder}/%f || exit 1; cp {folder}/%f "%p" || exit {_ABORT}'
+    asked = f"test -x {folder} || exit {UNREADABLE}; test -e {folder}/%f || exit 1"
+    return f'{asked}; cp {folder}/%f "%p" || exit {UNREADABLE}'
 
 
 class _Replay:
@@ -165,11 +165,24 @@ def _read_end(laid: LaidOut, segments: int, seconds: float) -> Recovered:
     return Recovered(
         timeline=timeline,
         end_lsn=told[1],
-        next_xid=ReplayEnd.of(told[1], control).next_xid,
+        next_xid=_next_xid(control),
         reason=told[2].strip(),
         segments=segments,
         seconds=round(seconds, 6),
     )
+
+
+def _next_xid(control: Mapping[str, str]) -> int:
+    """The first 64-bit number that was given to no transaction, as pg_controldata says of a copy that was shut down.
+
+    Raises:
+        ClusterError: it says nothing of transactions.
+    """
+    told = control.get("Latest checkpoint's NextXID", "")
+    epoch, colon, xid = told.partition(":")
+    if not (colon and epoch.isdecimal() and xid.isdecimal()):
+        raise ClusterError(f"expected the next transaction of the copy, such as 0:750, got {told!r}")
+    return (int(epoch) << 32) | int(xid)
 
 
 def _refuse_before_backup(target: RecoveryTarget, control: Mapping[str, str]) -> None:

@@ -16,15 +16,12 @@ from pathlib import Path
 
 from drills.commits import NeedsMore
 from drills.errors import ToolError
-from drills.targets import show_lsn
+from drills.wal import LONG_HEADER, PARTIAL, page_start, segment_name, segment_number, show_lsn
 
-PARTIAL = ".partial"
 _NAME = re.compile(r"([0-9A-F]{8})[0-9A-F]{16}(?:\.partial)?")
-_LONG_HEADER = struct.Struct("=HHIQI4xQII")
+_SEGMENT_HEADER = struct.Struct("=HHIQI4xQII")
 """A segment begins with: magic, info, timeline, address, rest of a record, system, segment's size, page's size
 (XLogLongPageHeaderData)."""
-_SHORT = 24
-"""Bytes of the header that other pages begin with."""
 _LENGTH = struct.Struct("=I")
 _CHUNK = 1 << 20
 _CUT_SHORT = (
@@ -47,16 +44,11 @@ class Segments:
 
     def name(self, number: int) -> str:
         """The name of the file with this number."""
-        per = (1 << 32) // self.size
-        return f"{self.timeline:08X}{number // per:08X}{number % per:08X}"
+        return segment_name(self.timeline, number, self.size)
 
     def end_of(self, position: int) -> int:
-        """The same position, or the beginning of its page where nothing but a header lies between.
-
-        The page may not have been written yet, and nothing of it is needed.
-        """
-        header = _LONG_HEADER.size if position % self.size < self.page else _SHORT
-        return position - header if position % self.page == header else position
+        """The same position, or the beginning of its page where nothing but a header lies between."""
+        return page_start(position, self.size, self.page)
 
     def judge(self, start: int, end: int) -> NeedsMore | None:
         """Whether every segment between these positions is there and whole.
@@ -98,7 +90,7 @@ class Segments:
             file.seek(offset)
             begun = file.read(_LENGTH.size)
             length = _LENGTH.unpack(begun)[0] if len(begun) == _LENGTH.size else 0
-            rest = offset + length + (length // self.page + 2) * _LONG_HEADER.size if length else offset
+            rest = offset + length + (length // self.page + 2) * LONG_HEADER if length else offset
             if number + rest // self.size < max(self.files):
                 return False
             file.seek(rest)
@@ -160,7 +152,7 @@ def _segments(folder: Path, timeline: int, files: dict[str, Path]) -> Segments |
         )
     size, page, there = known[0].size, known[0].page, {}
     for name, header in headers.items():
-        number = int(name[8:16], 16) * ((1 << 32) // size) + int(name[16:24], 16)
+        number = segment_number(name, size)
         if header is not None and header.address == number * size:
             there[number] = files[name]
     return Segments(folder, timeline, size, page, str(known[0].system), there)
@@ -177,10 +169,10 @@ class _Header:
 def _header(path: Path) -> _Header | None:
     """None where the file begins otherwise: it was made in advance, or is empty."""
     with path.open("rb") as file:
-        begun = file.read(_LONG_HEADER.size)
-    if len(begun) < _LONG_HEADER.size:
+        begun = file.read(_SEGMENT_HEADER.size)
+    if len(begun) < _SEGMENT_HEADER.size:
         return None
-    magic, _, _, address, _, system, size, page = _LONG_HEADER.unpack(begun)
+    magic, _, _, address, _, system, size, page = _SEGMENT_HEADER.unpack(begun)
     sound = magic and size and page and not (size & (size - 1)) and not (page & (page - 1))
     return _Header(address, system, size, page) if sound else None
 
@@ -188,7 +180,7 @@ def _header(path: Path) -> _Header | None:
 def _is_blank(path: Path) -> bool:
     """Whether nothing was written into it yet."""
     with path.open("rb") as file:
-        return not file.read(_LONG_HEADER.size).strip(b"\0")
+        return not file.read(_SEGMENT_HEADER.size).strip(b"\0")
 
 
 def explain(segments: Segments, position: int, needed: int, said: str) -> NeedsMore:

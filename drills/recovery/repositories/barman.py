@@ -17,7 +17,7 @@ import getpass
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,24 +26,20 @@ from drills.errors import ToolError
 from drills.places import server_account, server_tools
 from drills.plans import repository as plan_repository
 from drills.processes import ToolRun
-from drills.records import Backup, Server
-from drills.recovery.base import Taken, ToolLog, Workspace, judge_log
+from drills.records import Backup
+from drills.recovery.base import Taken, ToolLog, Workspace
 from drills.recovery.repositories.barman_home import LINKED, Home, read_home
-from drills.recovery.repositories.fetching import NOT_THERE, UNREADABLE, command_of, fetch, write_script
+from drills.recovery.repositories.choosing import Found
+from drills.recovery.repositories.fetching import NOT_THERE, write_script
 from drills.recovery.repositories.repository import (
-    Found,
-    as_backup,
-    choose,
-    count_files,
+    Existing,
     find_program,
     growth_of,
     make_folder,
     make_target,
-    refuse_failure,
     refuse_foreign,
-    run_reader,
 )
-from drills.tools import Tools
+from drills.wal import UNREADABLE
 
 _DONE = "DONE"
 _RUNNING = {"EMPTY", "STARTED", "SYNCING", "WAITING_FOR_WALS"}
@@ -55,46 +51,28 @@ _REVIEW = re.compile(
 """Barman's remarks on production's settings, none of which is in force in a copy."""
 _CHANGED = ("postgresql.conf", "postgresql.conf.origin", "postgresql.auto.conf.origin", ".barman-recover.info")
 """What Barman changes or adds while it restores; no copy of ours reads them."""
-_NO_MANIFEST = "barman: warning: the backup has no manifest: whether its files are as they were cannot be verified"
 
 
 @dataclass(frozen=True)
-class Barman:
+class Barman(Existing):
     """Barman as the plan wants it."""
 
     plan: plan_repository.Barman
-    source: Server
-    tools: Tools
-    """PostgreSQL's, of the source's version."""
-    place: Path
-    """A folder of the drill's own that the servers' account can get to; made when it is needed."""
-    logs: Path
-    """What the tools say goes here."""
+
+    _tool = "barman"
 
     def pick(self) -> Backup:
-        """The backup that the plan asks for.
-
-        Raises:
-            GuardError: Barman's server is another system than the source.
-            ToolError: there is no such backup, or Barman's home cannot be read.
-        """
+        """The backup that the plan asks for; see `Existing`."""
         find_program("barman", "the package barman")
         infos = self._home().read_backups()
-        picked = choose([_found(label, info) for label, info in infos.items()], self.plan, self.source, self._where)
-        read = ToolRun(("read", str(self._home().bases / picked.label / "backup.info")), 0, 0.0, "")
-        return as_backup(picked, "barman", self._where, read)
+        read = ToolRun(("read", str(self._home().bases)), 0, 0.0, "")
+        return self._choose([_found(label, info) for label, info in infos.items()], read)
 
     def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
-        """Restore the backup into this folder, its tablespaces beside it, and verify it.
-
-        Raises:
-            GuardError: it is of another system than the source.
-            ToolError: it could not be restored, or is not what was backed up.
-        """
+        """Restore the backup into this folder, its tablespaces beside it, and verify it; see `Existing`."""
         spaces = make_target(folder)
         names = _tablespaces(self._home().read_backups().get(backup.label, {}))
-        log = workspace.logs / "barman-recover.log"
-        done = self._run(
+        done, judged = self._run(
             [
                 *self._command("recover"),
                 "--get-wal",  # else it would copy all WAL since the backup into the copy
@@ -105,54 +83,30 @@ class Barman:
                 backup.label,
                 str(folder),
             ],
-            log,
-            growth_of(folder, backup.size, workspace),
-        )
-        judged = judge_log("barman", _weighty(done.said), done.code, self.plan.accept_warnings, log)
-        refuse_failure(
-            done, judged, "is the backup readable by the account that servers run as? See raw/barman-recover.log"
+            workspace.logs / "barman-recover.log",
+            progress=growth_of(folder, backup.size, workspace),
+            hint="is the backup readable by the account that servers run as? See raw/barman-recover.log",
         )
         refuse_foreign(folder, self.source)
         runs, judged = self._verify(backup, folder, workspace, judged)
-        told = {
-            "commands": (*backup.commands, done.arguments, *(run.arguments for run in runs)),
-            "seconds": round(backup.seconds + done.seconds + sum(run.seconds for run in runs), 6),
-            "files": count_files(folder, spaces),
-        }
-        return Taken(backup.model_copy(update=told), judged)
+        return Taken(self._laid_out(backup, folder, done, *runs), judged)
 
     def _verify(
         self, backup: Backup, folder: Path, workspace: Workspace, judged: ToolLog
     ) -> tuple[list[ToolRun], ToolLog]:
         """Every file of the copy against the backup's manifest; Barman has taken that along under another name."""
         manifest = folder / f"backup_manifest.{backup.label}"
-        log = workspace.logs / "pg_verifybackup.log"
         if not manifest.exists():
-            said = f"{_NO_MANIFEST}\n" + "\n".join(judged.warnings)
-            return [], judge_log("barman", said, 0, self.plan.accept_warnings, judged.log)
+            return [], self._unverified(judged, "manifest")
         ignored = [f"--ignore={name}" for name in (*_CHANGED, manifest.name)]
         program = server_tools(workspace.tools).program("pg_verifybackup")
         options = ["--quiet", "--no-parse-wal", f"--manifest-path={manifest}", *ignored]
-        done = self._run([program, *options, str(folder)], log)
-        verified = judge_log("pg_verifybackup", done.said, done.code, self.plan.accept_warnings, log)
-        refuse_failure(done, verified, "set this backup aside, and look at the disks of the repository")
+        done, _ = self._run(
+            [program, *options, str(folder)],
+            workspace.logs / "pg_verifybackup.log",
+            hint="set this backup aside, and look at the disks of the repository",
+        )
         return [done], judged
-
-    def fetch_wal(self, name: str, to: Path) -> bool:
-        """Put a WAL segment or a timeline's history there; False where the archive has none of this name.
-
-        Raises:
-            ToolError: the archive cannot be read.
-        """
-        return fetch(self._script(), name, to, self.environment(), self.logs / "barman-wal.log")
-
-    def restore_command(self) -> str:
-        """What the server is to run for each file of WAL."""
-        return command_of(self._script())
-
-    def environment(self) -> dict[str, str]:
-        """What the server's environment must have for the restore command: nothing, Barman needs no secret."""
-        return {}
 
     @property
     def _where(self) -> str:
@@ -161,9 +115,12 @@ class Barman:
     def _home(self) -> Home:
         return read_home(Path(self.plan.config), self.plan.server)
 
-    def _run(self, arguments: Sequence[str], log: Path, progress: Callable[[], None] | None = None) -> ToolRun:
-        where, limit = {"TMPDIR": str(make_folder(self.place / "tmp"))}, self.plan.restore_timeout
-        return run_reader(arguments, environment=where, log=log, deadline=limit, progress=progress)
+    def _surroundings(self) -> Mapping[str, str]:
+        """Barman needs no secret."""
+        return {"TMPDIR": str(make_folder(self.place / "tmp"))}
+
+    def _weighty(self, said: str) -> str:
+        return "\n".join(line for line in said.splitlines() if not _REVIEW.fullmatch(line.rstrip()))
 
     def _command(self, command: str) -> list[str]:
         """The command, with a configuration of the drill's own."""
@@ -243,7 +200,3 @@ def _tablespaces(info: dict[str, str]) -> list[tuple[str, str]]:
                 hint="ALTER TABLESPACE ... RENAME TO a name without them, and take a new backup",
             )
     return found
-
-
-def _weighty(said: str) -> str:
-    return "\n".join(line for line in said.splitlines() if not _REVIEW.fullmatch(line.rstrip()))

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from drills.plans import repository as plan_repository
-from drills.records import Backup, Server
-from drills.recovery.base import Physical
+from drills.records import Server
 from drills.recovery.repositories.barman import Barman
 from drills.recovery.repositories.pgbackrest import Pgbackrest
+from drills.recovery.repositories.repository import Existing
 from drills.recovery.repositories.walg import Walg
 from drills.tools import Tools
-
-
-class Existing(Physical, Protocol):
-    """A physical method whose backups somebody else takes."""
-
-    def pick(self) -> Backup:
-        """The backup that the plan asks for: the newest, a named one, or the newest before an instant.
-
-        Raises:
-            GuardError: the repository is of another system than the source.
-            ToolError: there is no such backup, or the repository cannot be read.
-        """
-        ...
-
-    def environment(self) -> Mapping[str, str]:
-        """What the environment of a server must have that runs the restore command: the repository's secrets.
-
-        Raises:
-            SecretError: a reference leads nowhere.
-        """
-        ...
 
 
 def open_repository(

@@ -19,8 +19,6 @@ from drills.places import server_account
 from drills.processes import last_words, run_tool
 
 NOT_THERE = 1
-UNREADABLE = 200
-"""Above 125 PostgreSQL ends the recovery with an error (xlogarchive.c); up to 125 it takes the file to be missing."""
 _WAL_NAME = re.compile(r"[0-9A-F]{24}(\.partial)?|[0-9A-F]{8}\.history")
 _SMALLEST_SEGMENT = 1 << 20
 """Bytes; a segment is a power of two of at least these (initdb, --wal-segsize)."""

@@ -20,25 +20,21 @@ from typing import Any
 
 from drills.errors import ToolError
 from drills.plans import repository as plan_repository
-from drills.records import Backup, Server
-from drills.recovery.base import Taken, Workspace, judge_log
-from drills.recovery.repositories.fetching import NOT_THERE, UNREADABLE, command_of, fetch, write_script
+from drills.records import Backup
+from drills.recovery.base import Taken, Workspace
+from drills.recovery.repositories.choosing import Found
+from drills.recovery.repositories.fetching import NOT_THERE, write_script
 from drills.recovery.repositories.repository import (
-    Found,
-    as_backup,
-    choose,
-    count_files,
+    Existing,
     find_program,
     growth_of,
     make_folder,
     make_target,
-    refuse_failure,
     refuse_foreign,
-    run_reader,
 )
 from drills.recovery.repositories.standin import make_stand_in, place_control
 from drills.secrets import VAULT
-from drills.tools import Tools
+from drills.wal import UNREADABLE
 
 _TELLING = re.compile(
     r"\bP\d+ +(?:(?:INFO|DETAIL|DEBUG|TRACE): |WARN: .* link '.*' will be restored (?:as a file|in a directory) at)"
@@ -65,45 +61,23 @@ _SHOWN = 400
 
 
 @dataclass(frozen=True)
-class Pgbackrest:
+class Pgbackrest(Existing):
     """pgBackRest as the plan wants it."""
 
     plan: plan_repository.Pgbackrest
-    source: Server
-    tools: Tools
-    """PostgreSQL's, of the source's version."""
-    place: Path
-    """A folder of the drill's own that the servers' account can get to; made when it is needed."""
-    logs: Path
-    """What the tools say goes here."""
+
+    _tool = "pgbackrest"
 
     def pick(self) -> Backup:
-        """The backup that the plan asks for.
-
-        Raises:
-            GuardError: the stanza is of another system than the source.
-            ToolError: there is no such backup, or the repository cannot be read.
-        """
-        log = self.logs / "pgbackrest-info.log"
-        done = run_reader(
-            [*self._command("info", "warn"), "--output=json"],
-            environment=self.environment(),
-            log=log,
-            deadline=self.plan.backup_timeout,
-        )
-        refuse_failure(done, judge_log("pgbackrest", _weighty(done.said), done.code, self.plan.accept_warnings, log))
-        picked = choose(self._found(done.said), self.plan, self.source, self._where)
-        return as_backup(picked, "pgbackrest", self._where, done)
+        """The backup that the plan asks for; see `Existing`."""
+        asked, limit = [*self._command("info", "warn"), "--output=json"], self.plan.backup_timeout
+        done, _ = self._run(asked, self.logs / "pgbackrest-info.log", limit=limit)
+        return self._choose(self._found(done.said), done)
 
     def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
-        """Restore the backup into this folder, its tablespaces beside it; every file is verified on the way.
-
-        Raises:
-            ToolError: it could not be restored, or one of its files is not what was backed up.
-        """
+        """Restore the backup into this folder, every file verified on the way; see `Existing`."""
         spaces = make_target(folder)
-        log = workspace.logs / "pgbackrest-restore.log"
-        done = run_reader(
+        done, judged = self._run(
             [
                 *self._command("restore", "info"),
                 f"--pg1-path={folder}",
@@ -112,37 +86,16 @@ class Pgbackrest:
                 f"--process-max={self.plan.jobs}",
                 f"--tablespace-map-all={spaces}",
             ],
-            environment=self.environment(),
-            log=log,
-            deadline=self.plan.restore_timeout,
+            workspace.logs / "pgbackrest-restore.log",
             progress=growth_of(folder, backup.size, workspace),
         )
-        judged = judge_log("pgbackrest", _weighty(done.said), done.code, self.plan.accept_warnings, log)
-        refuse_failure(done, judged)
         refuse_foreign(folder, self.source)
         if not self._stand_in.exists():
             place_control(self._stand_in, (folder / "global" / "pg_control").read_bytes())
-        told = {"commands": (*backup.commands, done.arguments), "seconds": backup.seconds + done.seconds}
-        return Taken(backup.model_copy(update={**told, "files": count_files(folder, spaces)}), judged)
-
-    def fetch_wal(self, name: str, to: Path) -> bool:
-        """Put a WAL segment or a timeline's history there; False where the archive has none of this name.
-
-        Raises:
-            ToolError: the archive cannot be read.
-        """
-        return fetch(self._script(), name, to, self.environment(), self.logs / "pgbackrest-wal.log")
-
-    def restore_command(self) -> str:
-        """What the server is to run for each file of WAL; its environment must have what `environment` says."""
-        return command_of(self._script())
+        return Taken(self._laid_out(backup, folder, done), judged)
 
     def environment(self) -> Mapping[str, str]:
-        """The secrets of the repository, for pgBackRest and for a server that runs it.
-
-        Raises:
-            SecretError: a reference leads nowhere.
-        """
+        """The secrets of the repository, for pgBackRest and for a server that runs it; see `Existing`."""
         return {
             f"PGBACKREST_{option.upper().replace('-', '_')}": VAULT.resolve(reference)
             for option, reference in self.plan.secrets.items()
@@ -156,6 +109,9 @@ class Pgbackrest:
     def _where(self) -> str:
         at = self.plan.repo_path or f"repo{self.plan.repo} of {self.plan.config}"
         return f"the stanza {self.plan.stanza} in {at}"
+
+    def _weighty(self, said: str) -> str:
+        return "\n".join(line for line in said.splitlines() if not _TELLING.search(line) and line[:2] != "[{")
 
     def _command(self, command: str, level: str) -> list[str]:
         """The command with what it needs to find the repository, and to write nowhere but in the drill's place."""
@@ -231,7 +187,3 @@ class Pgbackrest:
                 hint="the account that servers run as must be able to read it, with the secrets of the repository",
             )
         return dict(stanza)
-
-
-def _weighty(said: str) -> str:
-    return "\n".join(line for line in said.splitlines() if not _TELLING.search(line) and line[:2] != "[{")

@@ -1,7 +1,8 @@
-"""What the methods have in common that read a repository of backups: choosing one, and a place of their own.
+"""What the methods have in common that read a repository of backups: running its tools, and a place of their own.
 
-Refuses a repository of another system than the source. Guarantees that whatever a tool wants to write while it reads
-(locks, logs, what it unpacks) goes to a place of the drill's own, and that no tool writes over what is there.
+Owns their contract (`Existing`). Refuses what was laid out of another system than the source. Guarantees that whatever
+a tool wants to write while it reads (locks, logs, what it unpacks) goes to a place of the drill's own, and that no tool
+writes over what is there.
 """
 
 from __future__ import annotations
@@ -9,121 +10,155 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from drills.errors import GuardError, ToolError
 from drills.places import server_account
-from drills.plans.repository import Repository
-from drills.processes import ToolRun, last_words, run_tool
+from drills.plans import repository as plan_repository
+from drills.processes import ToolRun, run_tool
 from drills.records import Backup, Server
-from drills.recovery.base import ToolLog, Workspace
-
-_SHOWN = 5
-"""How many labels an error names."""
-_PASSED_OVER = "passed over, not complete"
+from drills.recovery.base import Taken, ToolLog, Workspace, failure_of, judge_log
+from drills.recovery.repositories.choosing import Found, as_backup, choose
+from drills.recovery.repositories.fetching import command_of, fetch
+from drills.tools import Tools
 
 
 @dataclass(frozen=True)
-class Found:
-    """A backup that a repository holds."""
+class Existing(ABC):
+    """A physical method whose backups somebody else takes, into a repository that is only read."""
 
-    label: str
-    system_identifier: str
-    """Empty where the repository does not say it; then it is looked for in what was laid out."""
-    taken: datetime | None
-    """When it was complete, or failed; None where it is still being taken."""
-    start_lsn: str
-    stop_lsn: str
-    timeline: int
-    size: int
-    fault: str = ""
-    """What is wrong with it, as its repository says."""
-    passed_over: tuple[str, ...] = ()
-    """Labels of younger ones that are still being taken."""
+    plan: plan_repository.Pgbackrest | plan_repository.Barman | plan_repository.Walg
+    source: Server
+    """Whose backups they have to be."""
+    tools: Tools
+    """PostgreSQL's, of the source's version."""
+    place: Path
+    """A folder of the drill's own that the servers' account can get to; made when it is needed."""
+    logs: Path
+    """What the tools say goes here."""
 
+    @abstractmethod
+    def pick(self) -> Backup:
+        """The backup that the plan asks for: the newest, a named one, or the newest before an instant.
 
-def choose(found: Sequence[Found], wish: Repository, source: Server, where: str) -> Found:
-    """The backup that the plan asks for; `where` is what the repository is called in errors.
+        Raises:
+            GuardError: the repository is of another system than the source.
+            ToolError: there is no such backup, or the repository cannot be read.
+        """
 
-    The newest is the newest of those that have ended; a younger one that is still being taken is told. One with a fault
-    is not passed over for an older one: what would be restored on the day of a disaster is just that one.
+    @abstractmethod
+    def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
+        """Bring the files of this backup into a folder that is not there yet, its tablespaces beside it.
 
-    Raises:
-        GuardError: none of them is of the source.
-        ToolError: there is none as asked for, or it has a fault.
-    """
-    if not found:
-        raise ToolError(
-            f"{where} holds no backup", hint="look at when its last backup was taken, and by whom it is read"
+        The folder is the data directory of the copy, and the server account's own. Nothing is started.
+
+        Raises:
+            GuardError: the backup is of another system than the source.
+            ToolError: it could not be brought, or is not what it was when it was taken.
+        """
+
+    def environment(self) -> Mapping[str, str]:
+        """What the environment of a server must have that runs the restore command: the repository's secrets.
+
+        Raises:
+            SecretError: a reference leads nowhere.
+        """
+        return {}
+
+    def fetch_wal(self, name: str, to: Path) -> bool:
+        """Put a WAL segment or a timeline's history file there; False where the archive has none of this name.
+
+        Raises:
+            ToolError: the archive cannot be read.
+        """
+        return fetch(self._script(), name, to, self.environment(), self.logs / f"{self._tool}-wal.log")
+
+    def restore_command(self) -> str:
+        """What the server is to run for each file of WAL: a shell command with %f and %p, which writes to %p alone."""
+        return command_of(self._script())
+
+    _tool: ClassVar[str]
+    """The program, which its logs are called by."""
+
+    @property
+    @abstractmethod
+    def _where(self) -> str:
+        """What the repository is called in errors."""
+
+    @abstractmethod
+    def _script(self) -> Path:
+        """The script that fetches WAL (see `fetching.write_script`)."""
+
+    @abstractmethod
+    def _weighty(self, said: str) -> str:
+        """What a tool said, without that which only sounds alarming."""
+
+    def _surroundings(self) -> Mapping[str, str]:
+        """The environment of the tools."""
+        return self.environment()
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        limit: timedelta | None = None,
+        progress: Callable[[], None] | None = None,
+        hint: str = "",
+    ) -> tuple[ToolRun, ToolLog]:
+        """Run a tool, and judge what it said: as the servers' account, which cannot write what it may only read.
+
+        Args:
+            arguments: the program first.
+            log: of the run.
+            limit: the longest that it may take; `restore_timeout` unless given.
+            progress: is called while it runs.
+            hint: what to do where it fails.
+
+        Raises:
+            ToolError: it could not be run to its end, or says itself that it failed.
+        """
+        done = run_tool(
+            arguments,
+            environment=self._surroundings(),
+            log=log,
+            deadline=(limit or self.plan.restore_timeout).total_seconds(),
+            account=server_account(),
+            progress=progress,
         )
-    named = [one for one in found if one.label == wish.backup]
-    if wish.backup is not None and not named:
-        raise ToolError(
-            f"{where} holds no backup {wish.backup}: expected one of {_labels(found)}", hint="mend recovery.backup"
+        said, tool = self._weighty(done.said), Path(arguments[0]).name
+        judged = judge_log(tool, said, done.code, self.plan.accept_warnings, log)
+        if done.code or judged.errors:
+            raise failure_of(done, judged, hint)
+        return done, judged
+
+    def _choose(self, found: Sequence[Found], done: ToolRun) -> Backup:
+        """The record of the one that the plan asks for; `done` has told of them."""
+        picked = choose(found, self.plan, self.source, self._where)
+        return as_backup(picked, self.plan.method, self._where, done)
+
+    def _laid_out(self, backup: Backup, folder: Path, *runs: ToolRun) -> Backup:
+        """The record of a backup that these have brought."""
+        told = {
+            "commands": (*backup.commands, *(run.arguments for run in runs)),
+            "seconds": round(backup.seconds + sum(run.seconds for run in runs), 6),
+            "files": count_files(folder, spaces_of(folder)),
+        }
+        return backup.model_copy(update=told)
+
+    def _unverified(self, judged: ToolLog, why: str) -> ToolLog:
+        """What a tool said, and that whether the files are as they were cannot be verified."""
+        warning = (
+            f"{judged.tool}: warning: the backup has no {why}: whether its files are as they were cannot be verified"
         )
-    own = [one for one in named or found if one.system_identifier in {source.system_identifier, ""}]
-    if not own:
-        others = ", ".join(sorted({one.system_identifier for one in named or found}))
-        raise GuardError(
-            f"{where} is of another system: expected system identifier {source.system_identifier}, got {others}",
-            hint=f"name the repository of {source.address} in the plan; after pg_upgrade or initdb take a new backup",
-        )
-    picked = own[0] if named else _newest(own, wish, where)
-    if picked.fault or picked.taken is None:
-        raise ToolError(
-            f"the backup {picked.label} in {where} is not sound: {picked.fault or 'it is not complete'}",
-            hint="have a new one taken; another one can be named by recovery.backup",
-        )
-    younger = sorted(one.label for one in own if one.taken is None and one.label > picked.label)
-    return replace(picked, passed_over=() if named else tuple(younger))
-
-
-def _newest(own: Sequence[Found], wish: Repository, where: str) -> Found:
-    complete = sorted((one.taken, one.label, one) for one in own if one.taken is not None)
-    if not complete:
-        raise ToolError(
-            f"{where} holds no complete backup, but {_labels(own)}", hint="wait for the one that is taken now"
-        )
-    early = [entry for entry in complete if wish.before is None or entry[0] < wish.before]
-    if not early:
-        raise ToolError(
-            f"{where} holds no backup from before {wish.before}: the oldest, {complete[0][1]}, is of {complete[0][0]}",
-            hint="mend recovery.before, or keep backups for longer",
-        )
-    return early[-1][2]
-
-
-def _labels(found: Iterable[Found]) -> str:
-    labels = sorted((one.label for one in found), reverse=True)
-    return ", ".join(labels[:_SHOWN]) + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")
-
-
-def as_backup(picked: Found, method: str, where: str, done: ToolRun) -> Backup:
-    """The record of a backup that was picked."""
-    return Backup(
-        method=method,
-        path=f"{picked.label} in {where}",
-        size=picked.size,
-        files=0,
-        digest="",
-        commands=(done.arguments,),
-        seconds=done.seconds,
-        label=picked.label,
-        taken=picked.taken,
-        start_lsn=picked.start_lsn,
-        stop_lsn=picked.stop_lsn,
-        timeline=picked.timeline,
-        details={_PASSED_OVER: ", ".join(picked.passed_over)} if picked.passed_over else {},
-    )
-
-
-def age_of(backup: Backup, at: datetime) -> timedelta | None:
-    """How old a backup was at this instant; None where nobody knows when it was taken."""
-    return None if backup.taken is None else at - backup.taken
+        said = "\n".join((warning, *judged.warnings))
+        return judge_log(judged.tool, said, 0, self.plan.accept_warnings, judged.log)
 
 
 def find_program(name: str, package: str) -> str:
@@ -163,7 +198,12 @@ def make_target(folder: Path) -> Path:
     if os.path.lexists(folder):
         raise ToolError(f"{folder} is there already", hint="a backup is laid out in a new folder only; sweep first")
     make_folder(folder)
-    return make_folder(folder.parent / "tablespaces")
+    return make_folder(spaces_of(folder))
+
+
+def spaces_of(folder: Path) -> Path:
+    """Where the tablespaces of the copy lie that has its data directory there."""
+    return folder.parent / "tablespaces"
 
 
 def refuse_foreign(folder: Path, source: Server) -> None:
@@ -202,40 +242,3 @@ def growth_of(folder: Path, total: int, workspace: Workspace) -> Callable[[], No
         workspace.progress(done, total or None, "bytes")
 
     return tell
-
-
-def run_reader(
-    arguments: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    log: Path,
-    deadline: timedelta,
-    progress: Callable[[], None] | None = None,
-) -> ToolRun:
-    """Run a tool that reads a repository, as the servers' account: it cannot write what that account may only read.
-
-    Raises:
-        ToolError: it could not be run to its end.
-    """
-    return run_tool(
-        arguments,
-        environment=environment,
-        log=log,
-        deadline=deadline.total_seconds(),
-        account=server_account(),
-        progress=progress,
-    )
-
-
-def refuse_failure(done: ToolRun, log: ToolLog, hint: str = "") -> None:
-    """Let nothing pass that a tool itself calls failed.
-
-    Raises:
-        ToolError: it does.
-    """
-    if done.code or log.errors:
-        said = log.errors[0] if log.errors else last_words(done.said)
-        raise ToolError(
-            f"{log.tool} ended with {done.code}: {said}",
-            hint=hint or f"all it said is in raw/{log.log.name} of the bundle",
-        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,103 +19,66 @@ from typing import Any
 from drills.errors import ToolError
 from drills.plans import repository as plan_repository
 from drills.processes import ToolRun
-from drills.records import Backup, Server
-from drills.recovery.base import Taken, Workspace, judge_log
-from drills.recovery.repositories.fetching import NOT_THERE, UNREADABLE, command_of, fetch, write_script
+from drills.records import Backup
+from drills.recovery.base import Taken, Workspace
+from drills.recovery.repositories.choosing import Found
+from drills.recovery.repositories.fetching import NOT_THERE, write_script
 from drills.recovery.repositories.repository import (
-    Found,
-    as_backup,
-    choose,
-    count_files,
+    Existing,
     find_program,
     growth_of,
     make_folder,
     make_target,
-    refuse_failure,
     refuse_foreign,
-    run_reader,
 )
 from drills.secrets import VAULT
-from drills.tools import Tools
+from drills.wal import UNREADABLE
 
 _MISSING = 74
 """EX_IOERR, which wal-fetch ends with when the storage has no such file (WAL-G 2.0, pull request 1195)."""
 _NO_BACKUPS = "No backups found"
 _PREFIX = "base_"
-_UNVERIFIED = "wal-g: warning: the backup has no digests: whether its files are as they were cannot be verified"
+_READABLE = "can the account that servers run as read the storage, with the plan's secrets?"
 
 
 @dataclass(frozen=True)
-class Walg:
+class Walg(Existing):
     """WAL-G as the plan wants it."""
 
     plan: plan_repository.Walg
-    source: Server
-    tools: Tools
-    """PostgreSQL's, of the source's version."""
-    place: Path
-    """A folder of the drill's own that the servers' account can get to; made when it is needed."""
-    logs: Path
-    """What the tools say goes here."""
+
+    _tool = "wal-g"
 
     def pick(self) -> Backup:
-        """The backup that the plan asks for.
-
-        Raises:
-            GuardError: the storage is of another system than the source.
-            ToolError: there is no such backup, or the storage cannot be read.
-        """
-        done = self._run([*self._command("backup-list"), "--json", "--detail"], "list")
-        picked = choose(read_list(done.said), self.plan, self.source, self._where)
-        return as_backup(picked, "walg", self._where, done)
+        """The backup that the plan asks for; see `Existing`."""
+        done = self._ask([*self._command("backup-list"), "--json", "--detail"])
+        return self._choose(read_list(done.said), done)
 
     def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
-        """Restore the backup into this folder, its tablespaces beside it.
+        """Restore the backup into this folder, its tablespaces beside it; see `Existing`.
 
         Raises:
             GuardError: it is of another system than the source.
             ToolError: it could not be restored, or it cannot be told where its tablespaces would go.
         """
-        told = self._run(
-            [*self._command("st"), "cat", f"basebackups_005/{backup.label}_backup_stop_sentinel.json"], "list"
-        )
-        spaces = make_target(folder)
-        spec = map_spaces(told.said, folder, spaces)
+        told = self._ask([*self._command("st"), "cat", f"basebackups_005/{backup.label}_backup_stop_sentinel.json"])
+        spec = map_spaces(told.said, folder, make_target(folder))
         options = []
         if spec is not None:
             file = make_folder(self.place) / "restore-spec.json"
             file.write_text(json.dumps(spec))
             options = [f"--restore-spec={file}"]
-        fetching = [*self._command("backup-fetch"), str(folder), backup.label, *options]
-        done = self._run(fetching, "fetch", growth_of(folder, backup.size, workspace))
+        done, judged = self._run(
+            [*self._command("backup-fetch"), str(folder), backup.label, *options],
+            workspace.logs / "wal-g-fetch.log",
+            progress=growth_of(folder, backup.size, workspace),
+            hint=_READABLE,
+        )
         refuse_foreign(folder, self.source)
-        log = workspace.logs / "wal-g-fetch.log"
-        judged = judge_log("wal-g", f"{_UNVERIFIED}\n{_weighty(done.said)}", 0, self.plan.accept_warnings, log)
-        update = {
-            "commands": (*backup.commands, done.arguments),
-            "seconds": round(backup.seconds + done.seconds, 6),
-            "files": count_files(folder, spaces),
-        }
-        return Taken(backup.model_copy(update=update), judged)
-
-    def fetch_wal(self, name: str, to: Path) -> bool:
-        """Put a WAL segment or a timeline's history there; False where the storage has none of this name.
-
-        Raises:
-            ToolError: the storage cannot be read.
-        """
-        return fetch(self._script(), name, to, self.environment(), self.logs / "wal-g-wal.log")
-
-    def restore_command(self) -> str:
-        """What the server is to run for each file of WAL; its environment must have what `environment` says."""
-        return command_of(self._script())
+        return Taken(self._laid_out(backup, folder, done), self._unverified(judged, "digests"))
 
     def environment(self) -> Mapping[str, str]:
-        """The secrets of the storage, for WAL-G and for a server that runs it.
-
-        Raises:
-            SecretError: a reference leads nowhere.
-        """
+        """The secrets of the storage, for WAL-G and for a server that runs it; see `Existing`."""
         return {name: VAULT.resolve(reference) for name, reference in self.plan.secrets.items()}
 
     @property
@@ -125,20 +88,17 @@ class Walg:
     def _command(self, command: str) -> list[str]:
         return [find_program("wal-g", "WAL-G, built for PostgreSQL,"), f"--config={self.plan.config}", command]
 
-    def _run(self, arguments: Sequence[str], what: str, progress: Callable[[], None] | None = None) -> ToolRun:
-        """Run it; what it wants to write to a home goes to the drill's place."""
-        log = self.logs / f"wal-g-{what}.log"
-        where = {"HOME": str(make_folder(self.place)), "WALG_DOWNLOAD_CONCURRENCY": str(self.plan.jobs)}
-        done = run_reader(
-            arguments,
-            environment={**self.environment(), **where},
-            log=log,
-            deadline=self.plan.restore_timeout,
-            progress=progress,
-        )
-        judged = judge_log("wal-g", _weighty(done.said), done.code, self.plan.accept_warnings, log)
-        refuse_failure(done, judged, "can the account that servers run as read the storage, with the plan's secrets?")
-        return done
+    def _surroundings(self) -> Mapping[str, str]:
+        """What it wants to write to a home goes to the drill's place."""
+        own = {"HOME": str(make_folder(self.place)), "WALG_DOWNLOAD_CONCURRENCY": str(self.plan.jobs)}
+        return {**self.environment(), **own}
+
+    def _weighty(self, said: str) -> str:
+        """Without what only tells how far it is, and without what it was asked for."""
+        return "\n".join(line for line in said.splitlines() if not line.startswith(("INFO: ", "DEBUG: ", "[", "{")))
+
+    def _ask(self, arguments: Sequence[str]) -> ToolRun:
+        return self._run(arguments, self.logs / "wal-g-list.log", hint=_READABLE)[0]
 
     def _script(self) -> Path:
         """The script that fetches WAL, one file at a time: with more, WAL-G leaves programs that fetch in advance."""
@@ -212,8 +172,3 @@ def _read_json(said: str, opening: str) -> Any:  # noqa: ANN401 - whatever it ho
     """The first JSON in a text that begins a line with this."""
     at = said.index(opening) if said.startswith(opening) else said.index(f"\n{opening}") + 1
     return json.JSONDecoder().raw_decode(said, at)[0]
-
-
-def _weighty(said: str) -> str:
-    """Without what only tells how far it is, and without what it was asked for."""
-    return "\n".join(line for line in said.splitlines() if not line.startswith(("INFO: ", "DEBUG: ", "[", "{")))

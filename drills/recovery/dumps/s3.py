@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
-from drills.errors import ToolError
+from drills.errors import AwsError, ToolError
+from drills.recovery.aws.client import Aws, explained
 
-_ATTEMPTS = 5
 _BESIDE = (
     ".md5", ".sha1", ".sha224", ".sha256", ".sha384", ".sha512", ".sum", ".asc", ".sig", ".minisig", ".log", ".err",
     ".txt", ".json", ".ok", ".done",
@@ -49,10 +49,11 @@ class Stored:
 class Bucket:
     """A place in S3, as a plan writes it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, aws: Aws) -> None:
         parts = urlsplit(url, allow_fragments=False)
         self.bucket, self.key = parts.netloc, url.removeprefix(f"s3://{parts.netloc}").removeprefix("/")
-        self._client = _client()
+        with _explained("a session"):
+            self._service = aws.service("s3")
 
     def choose(self, *, newest: bool) -> list[Stored]:
         """The objects of the dump that is meant: one, or all files of a directory dump.
@@ -62,7 +63,7 @@ class Bucket:
         """
         if not newest and self.key and not self.key.endswith("/"):
             return [self._describe(self.key)]
-        found = list(self._list())
+        found = self._list()
         if newest:
             found = _dumps(self.key, found)
         if newest and found:
@@ -76,14 +77,13 @@ class Bucket:
             raise ToolError(f"no dump below s3://{self.bucket}/{self.key}", hint="check bucket and key in the plan")
         return [self._describe(key) for key in keys]
 
-    def _list(self) -> Iterator[dict[str, Any]]:
+    def _list(self) -> list[dict[str, Any]]:
         with _explained(f"s3://{self.bucket}/{self.key}"):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key):
-                yield from page.get("Contents", ())
+            return self._service.ask_all("list_objects_v2", "Contents", Bucket=self.bucket, Prefix=self.key)
 
     def _describe(self, key: str) -> Stored:
         with _explained(f"s3://{self.bucket}/{key}"):
-            head = self._client.head_object(Bucket=self.bucket, Key=key)
+            head = self._service.ask("head_object", Bucket=self.bucket, Key=key)
         version = head.get("VersionId", "")
         return Stored(
             bucket=self.bucket,
@@ -98,8 +98,8 @@ class Bucket:
     def reading(self, stored: Stored) -> Iterator[IO[bytes]]:
         """The bytes of this very version."""
         which = {"VersionId": stored.version} if stored.version else {"IfMatch": stored.etag}
-        with _explained(stored.url):
-            body = self._client.get_object(Bucket=stored.bucket, Key=stored.key, **which)["Body"]
+        with _explained(stored.url), explained("get_object"):
+            body = self._service.ask("get_object", Bucket=stored.bucket, Key=stored.key, **which)["Body"]
             try:
                 yield cast("IO[bytes]", body)
             finally:
@@ -127,24 +127,10 @@ def _dumps(prefix: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
-        BotoCoreError,
-        ClientError,
-        HTTPClientError,
-    )
-
     try:
         yield
-    except (BotoCoreError, ClientError, HTTPClientError) as error:
+    except AwsError as error:
         raise ToolError(
-            f"S3 did not give {what}: {error}",
+            f"S3 did not give {what}: {error.message}",
             hint="check bucket, key and region, and the rights s3:GetObject, s3:GetObjectVersion and s3:ListBucket",
         ) from None
-
-
-def _client() -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
-    import boto3  # noqa: PLC0415 - slow to import, and rarely wanted
-    from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415 - same
-
-    with _explained("a session"):
-        return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": _ATTEMPTS}))
