@@ -69,7 +69,9 @@ def _ask(connection: psycopg.Connection, tables: Sequence[Table], log: Log) -> l
             return [Held(table=tables[0].shown, rows=None, error=error.message)]
         return [one for table in tables for one in _ask(connection, [table], log)]
     return [
-        Held(table=table.shown, rows=None, error=WHY) if table.oid in gone else Held(table=table.shown, rows=found[place])
+        Held(table=table.shown, rows=None, error=WHY)
+        if table.oid in gone
+        else Held(table=table.shown, rows=found[place])
         for place, table in enumerate(tables)
     ]
 
@@ -114,7 +116,7 @@ def compare_held(
     held = [one.table for one in expected.held if one.rows and one.table in there and there[one.table].rows]
     known = {one.name for one in expected.relations} | {LARGE_OBJECTS}
     nowhere = sorted({*excused} - known)
-    if verdict is Verdict.PASS and not held:
+    if not held and all(row[-1] is Verdict.PASS for row in rows):
         verdict, reason = Verdict.UNKNOWN, "no table has rows both at the source and in the copy: nothing was compared"
     return Answer(
         Verdict.worst([verdict, *([Verdict.UNKNOWN] if nowhere else [])]),
@@ -167,7 +169,7 @@ def _reason(
             f" whether {it} any when the backup was made nobody knows ({_HINT})"
         )
     if unasked:
-        said.append(f"not known of {named([str(row[0]) for row in unasked])}: {unasked[0][-2]}")
+        said.append(f"{named([str(row[0]) for row in unasked])}: {unasked[0][-2]}")
     if not said:
         holding = sum(bool(one.rows) for one in expected) - len(lost)
         said.append(f"of {len(expected)} tables, {holding} have rows at the source, and all of them in the copy too")

@@ -33,8 +33,8 @@ from checks.unlogged import explained, given_up, without
 from drills.backup_rows import GiveRows
 from drills.errors import CheckError
 from drills.measures import Expectations, Measures, Total
-from drills.plans.checks import Checks, InvariantCheck
 from drills.planned import EMPTIED
+from drills.plans.checks import Checks, InvariantCheck
 from drills.plans.totals import LedgerCheck, TotalCheck, control_name
 from drills.probes import Probe
 from drills.records import Basis, CheckResult, Verdict
@@ -56,6 +56,8 @@ class Subject:
     """Runs programs against it; None where nobody tries to work with it."""
     owners: bool = True
     """Whether owners and grants were restored."""
+    database: bool = True
+    """Whether the backup makes its database, with its owner, grants and settings."""
     physical: bool = False
     """Whether it is made of production's own pages."""
     only: frozenset[str] | None = None
@@ -163,7 +165,13 @@ class _Round:
             if side.structure_error:
                 raise CheckError(f"not read {where}: {side.structure_error}")
         subject = self.subject
-        return compare_structure(self.expected.measures, self.actual, owners=subject.owners, held=subject.physical)
+        return compare_structure(
+            self.expected.measures,
+            self.actual,
+            owners=subject.owners,
+            database=subject.database,
+            held=subject.physical,
+        )
 
     def _measured(self, name: str, asked: str, ask: Callable[[], Answer]) -> Question:
         """A comparison of what was measured, with the statements that measured it."""

@@ -34,9 +34,7 @@ def without(measures: Measures, names: frozenset[str]) -> Measures:
     return measures.model_copy(update={"counts": counts, "sequences": sequences, "held": held})
 
 
-def explained(
-    answer: Answer, expected: Measures, left_out: frozenset[str], lost_is: Verdict = Verdict.FAIL
-) -> Answer:
+def explained(answer: Answer, expected: Measures, left_out: frozenset[str], lost_is: Verdict = Verdict.FAIL) -> Answer:
     """The answer with a word on what it rests on: what differs for being unlogged, or was left out.
 
     Args:

@@ -17,7 +17,7 @@ basis is where the expected value comes from: *snapshot*, measured in the source
 backup holds; *control*, given by the plan or by another system; *none*, the copy is asked about itself alone. What is
 *snapshot* below is *wal* for a physical copy, which was recovered to the snapshot, and *closed-period* for a copy of
 another time: of that, totals of rows that no longer change are compared, tables and structure as the source has them
-now, and row counts, content and sequences not at all.
+now, and row counts, content and sequences not at all; of the other tables nothing is known but whether they hold rows.
 """
 CHECKS = (
     (
@@ -35,6 +35,13 @@ CHECKS = (
     (
         "tables", "snapshot", "every table and view of the snapshot is there under its name and kind, and no other",
         "what they are made of",
+    ),
+    (
+        "emptied tables", "closed-period", "every table that holds rows at the source now, and the large objects, hold"
+        " some in a copy of another time; one that holds none is UNKNOWN, unless `may_be_empty` says why; it names the"
+        " tables that no total reads, and is asked of such a copy alone",
+        "how many rows came back, or which; a table that was empty when the backup was made, and since was not; rows of"
+        " foreign tables and of materialized views",
     ),
     (
         "structure", "snapshot", "the catalogue reads the same: columns, constraints, indexes, triggers, views,"

@@ -9,6 +9,7 @@ DrillbookError
 ├── LoadError            production is too busy to be measured, or its load cannot be seen
 ├── ToolError            a PostgreSQL tool could not be found, failed, or took too long
 ├── ClusterError         a server of ours did not start, stop or go away
+├── NoBackupError        what keeps the backups was read, and none of them gives what the plan asks for: a FAIL
 ├── AwsError             AWS refused something, did not answer, or did something else
 ├── CheckError           a check could not be asked
 ├── JournalError         the journal is broken or cannot be written
@@ -64,6 +65,13 @@ class ToolError(DrillbookError):
 
 class ClusterError(DrillbookError):
     """A server of ours did not start, did not stop, or did not go away."""
+
+
+class NoBackupError(DrillbookError):
+    """What keeps the backups was read, and none of them gives what the plan asks for.
+
+    A finding about the control itself, and so a FAIL. What cannot be read is another error, and UNKNOWN.
+    """
 
 
 class AwsError(DrillbookError):

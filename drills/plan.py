@@ -229,6 +229,13 @@ class Plan(Section):
     )
 
     @model_validator(mode="after")
+    def _empty_tables_need_no_excuse(self) -> Self:
+        if self.recovery.aligned and self.checks.may_be_empty:
+            said = "it is for a copy of another time; this one stands at the drill's own snapshot: leave it out"
+            raise fault(said, "checks", "may_be_empty")
+        return self
+
+    @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         places = [(outage.name, ("outages", index, "name")) for index, outage in enumerate(self.outages)]
         for name, at in places:
@@ -237,8 +244,6 @@ class Plan(Section):
         refuse_twice("an outage", places)
         if not self.recovery.aligned:
             self._refuse_what_changes()
-        elif self.checks.may_be_empty:
-            raise fault("is for a copy of another time: of this one every row is compared", "checks", "may_be_empty")
         if isinstance(self.recovery, Stream):
             self._refuse_to_measure_recovery()
         if isinstance(self.recovery, Managed):
@@ -283,7 +288,7 @@ class Plan(Section):
             ("sequences",): (checks.sequences, "sequences: false"),
         }
         asked = {at: line for at, (wanted, line) in comparing.items() if wanted}
-        hint = "\n  ".join(["in the plan write:", "checks:", *(f"  {line}" for line in asked.values())]) if asked else ""
+        hint = "\n  ".join(["in the plan write:", "checks:", *(f"  {line}" for line in asked.values())])
         for at in asked:
             said = "the copy is of another time than the source is measured at: expected this to be off"
             faults.append(fault(said, "checks", *at, hint=hint))

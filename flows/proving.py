@@ -112,7 +112,15 @@ def _control(drill: Drill, clone: Callable[[], Address], expectations: FileRef, 
     log = Log(there.role, f"{there.system_identifier}/{there.database}")
     reading, writing = (sessions_on(drill, clone, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
     physical = drill.plan.recovery.physical
-    subject = Subject(reading.plain, writing.plain, log, drill.opened, owners=drill.staging is None, physical=physical)
+    subject = Subject(
+        reading.plain,
+        writing.plain,
+        log,
+        drill.opened,
+        owners=drill.staging is None,
+        database=drill.database_made,
+        physical=physical,
+    )
     wish = drill.plan.negative_control.model_copy(update={"limit": limit})
     expected = read_expectations(drill.folder, expectations)
     folder = drill.folder / "reconcile" / file_name(NEGATIVE_CONTROL)

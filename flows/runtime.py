@@ -23,7 +23,7 @@ from drills import events
 from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.commits import Aligned
-from drills.errors import DrillbookError, JournalError, RefusedError, UnforeseenError
+from drills.errors import DrillbookError, JournalError, NoBackupError, RefusedError, UnforeseenError
 from drills.guard import APPLICATION
 from drills.journal import Journal, Reading, read_journal
 from drills.likeness import Likeness
@@ -146,6 +146,8 @@ class Drill:
     copy: Address | None = None
     loaded: Restore | None = None
     """How the copy was loaded, where that was done while it was dumped."""
+    database_made: bool = True
+    """Whether the backup made the copy's database, with its owner, grants and settings."""
     reach: Callable[[], Address] | None = None
     """How to get into a copy whose address does not stay good; asked for every new connection."""
     production: tuple[str, str] | None = None
@@ -192,6 +194,7 @@ class Drill:
         """The frame of a stage.
 
         `on_error` is the verdict when one of the expected errors ends it; None leaves the error to whoever runs it.
+        That there is no backup is a FAIL: nothing is unknown about it.
 
         Raises:
             DrillbookError: what ended the stage; anything unforeseen becomes `UnforeseenError`, redacted.
@@ -207,7 +210,7 @@ class Drill:
         except DrillbookError as expected:
             error = expected
             if on_error is not None:
-                self.problem(name, on_error, expected)
+                self.problem(name, Verdict.FAIL if isinstance(expected, NoBackupError) else on_error, expected)
             raise
         except Exception as unforeseen:  # noqa: BLE001 - whatever it is, the drill testifies
             error = UnforeseenError(VAULT.redact(f"{type(unforeseen).__name__}: {unforeseen}"))

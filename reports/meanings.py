@@ -17,7 +17,7 @@ BASES = {
     " before the end of the period were added up, which by the plan's closing rule no longer change; names and"
     " structure are those of the source when the drill looked at it. An equal total shows that what had been closed"
     " came back. It does not show what was written later, nor how many rows there are, nor what they hold: row counts"
-    " and contents were not compared.",
+    " and contents were not compared. Of a table that no total reads, it shows at most that it is not without rows.",
     Basis.CONTROL: "Given by the plan, or by another system that it names. An equal value shows that the copy agrees"
     " with it; not that whoever gave it is right.",
     Basis.NONE: "No value was expected from elsewhere: the copy, its server, its backup or a tool was asked by itself."
@@ -26,7 +26,8 @@ BASES = {
 """What a basis shows, and what it does not."""
 CLOSED = (
     "The copy is of another time than the one at which the source was measured. Of rows, only those that can no longer"
-    " change, by the closing rules of the plan, were compared, as totals; row counts and contents were not."
+    " change, by the closing rules of the plan, were compared, as totals; row counts and contents were not. Of every"
+    " other table it was only asked whether it holds any row at all: see emptied tables, which names them."
 )
 """What stands beside the verdict of a drill whose basis is closed periods."""
 TAKEN_NOW = ("dump", "stream", "basebackup")

@@ -9,10 +9,10 @@ import hashlib
 from datetime import timedelta
 from typing import Any
 
-from fix_results import OPENED, PASS, check, line
+from fix_results import OPENED, PASS, TABLES, check, line
 
 from drills.commits import Alignment
-from drills.planned import AGE, ALIGNMENT
+from drills.planned import AGE, ALIGNMENT, EMPTIED
 from drills.records import Backup, Basis, CheckResult
 from drills.targets import Answer, Quarantine, Recovered
 
@@ -59,6 +59,12 @@ def proved(at: float) -> CheckResult:
 def young(at: float) -> CheckResult:
     """The age of a backup that was there as a check."""
     return check(AGE, at, [line("age", "at most 26 h", "at most 26 h", None)], kind="backup_age", basis=Basis.NONE)
+
+
+def holding(at: float) -> CheckResult:
+    """That no table lost all its rows as a check."""
+    lines = [line(f"public.{name}", "rows", "rows", None) for name in TABLES]
+    return check(EMPTIED, at, lines, kind="emptied_tables", basis=Basis.CLOSED_PERIOD)
 
 
 def physical_plan(plan: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from fix_copies import GIVEN, HELD, PAGES, PROOF, RECOVERED, closed_plan, physical_plan, proved, young
+from fix_copies import GIVEN, HELD, PAGES, PROOF, RECOVERED, closed_plan, holding, physical_plan, proved, young
 from fix_results import FAIL, LEDGER_SQL, OPENED, PASS, UNKNOWN, asked, file, outage
 
 from drills import events
@@ -131,6 +131,7 @@ def _round(name: str, at: float, *, damaged: bool = False, basis: Basis = Basis.
         for result in asked(at, damaged=damaged)
         if basis is not Basis.CLOSED_PERIOD or result.name != "row counts"
     ]
+    results += [holding(at + 0.2)] if basis is Basis.CLOSED_PERIOD else []
     told: list[tuple[float, Event]] = [(at + 0.1, events.Checked(round=name, result=result)) for result in results]
     return [
         *told,

@@ -12,7 +12,7 @@ from fix_aws import DRILL, ELSEWHERE, MASTER, NAME, REGION, Cloud, quiet, recove
 from fix_postgres import Database
 from pydantic import ValidationError
 
-from drills.errors import AwsError
+from drills.errors import AwsError, NoBackupError
 from drills.records import Verdict, utc_now
 from drills.recovery.age import judge_age
 from drills.recovery.aws.aurora import Aurora
@@ -58,7 +58,7 @@ def test_a_point_in_time_is_a_full_copy_and_no_clone(cloud: Cloud, shop: Databas
     answers = [json.loads(line) for line in cloud.raw.read_text().splitlines()]
     asked = next(one["parameters"] for one in answers if one["operation"] == "RestoreDBClusterToPointInTime")
     assert (asked["RestoreType"], asked["RestoreToTime"]) == ("full-copy", picked.label)
-    with pytest.raises(AwsError, match="AWS can restore ledger from"):
+    with pytest.raises(NoBackupError, match="AWS can restore ledger from"):
         method_of(cloud, shop, backup={"kind": "time", "at": "2020-01-01T00:00:00Z"}).pick(DRILL, quiet)
 
 

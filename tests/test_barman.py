@@ -24,7 +24,7 @@ from fix_repository import (
     workspace,
 )
 
-from drills.errors import ClusterError, GuardError, ToolError
+from drills.errors import ClusterError, GuardError, NoBackupError, ToolError
 from drills.places import server_account
 from drills.plans.repository import Barman as Plan
 from drills.records import Verdict
@@ -139,9 +139,9 @@ def test_a_backup_is_picked_by_its_name_or_by_an_instant(kept: Kept, desk: Path)
 
 
 def test_a_backup_that_is_not_there_is_named(kept: Kept, desk: Path) -> None:
-    with pytest.raises(ToolError, match=f"holds no backup 20200101T000000: expected one of {kept.newest}, "):
+    with pytest.raises(NoBackupError, match=f"holds no backup 20200101T000000: expected one of {kept.newest}, "):
         kept.method(desk, backup="20200101T000000").pick()
-    with pytest.raises(ToolError, match=f"no backup from before 2020-01-01 .*: the oldest, {kept.first}, is of 20"):
+    with pytest.raises(NoBackupError, match=f"no backup from before 2020-01-01 .*: the oldest, {kept.first}, is of 20"):
         kept.method(desk, before=datetime(2020, 1, 1, tzinfo=UTC)).pick()
 
 
@@ -156,7 +156,7 @@ def test_an_empty_home_is_no_backup(kept: Kept, desk: Path) -> None:
     with pytest.raises(ToolError, match=r"the backups of shop in .* cannot be read"):
         kept.method(desk, own(desk / "empty")).pick()
     (desk / "empty" / "shop" / "base").mkdir(parents=True)
-    with pytest.raises(ToolError, match="holds no backup"):
+    with pytest.raises(NoBackupError, match="holds no backup"):
         kept.method(desk, desk / "empty").pick()
 
 
@@ -188,7 +188,7 @@ def test_a_backup_that_is_being_taken_is_passed_over_which_is_told_and_cannot_be
     note(damaged, kept.newest, {"status": status})
     picked = kept.method(desk, damaged).pick()
     assert (picked.label, picked.details) == (kept.first, {"passed over, not complete": kept.newest})
-    with pytest.raises(ToolError, match=f"the backup {kept.newest} in .* is not sound: it is not complete"):
+    with pytest.raises(NoBackupError, match=f"the backup {kept.newest} in .* is not sound: it is not complete"):
         kept.method(desk, damaged, backup=kept.newest).pick()
     assert kept.method(desk, damaged, backup=kept.first).pick().details == {}
 
@@ -199,7 +199,7 @@ def test_a_newest_backup_that_failed_is_not_passed_over_for_an_older_one(
 ) -> None:
     damaged = kept.copy(desk)
     note(damaged, kept.newest, {"status": "FAILED", "error": "the disk is full"} | changes)
-    with pytest.raises(ToolError, match=f"{kept.newest} in .* is not sound: its status is FAILED: the disk is full"):
+    with pytest.raises(NoBackupError, match=f"{kept.newest} in .* is not sound: its status is FAILED: the disk is"):
         kept.method(desk, damaged).pick()
     assert kept.method(desk, damaged, backup=kept.first).pick().label == kept.first
 

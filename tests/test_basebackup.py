@@ -289,7 +289,7 @@ def test_a_role_that_may_not_have_the_pages_is_refused(home: Path, pages: Shop) 
 def test_a_wrong_password_of_the_second_role_is_told_by_a_hint_that_fits(
     home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BACKUP_PASSWORD", "another")
+    monkeypatch.setenv("BACKUP_PASSWORD", "wrong-password")
     problem = refused(home, pages.plan()).problems[0]
     assert "password authentication failed" in problem.message
     assert "look at recovery.password" in problem.hint

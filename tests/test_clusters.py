@@ -383,7 +383,7 @@ def test_a_folder_that_is_there_already_is_not_made_a_cluster(place: Path) -> No
     ("said", "hint"),
     [
         ("FATAL:  could not create shared memory segment: No space left on device", "`ipcs -m`"),
-        ('FATAL:  could not resize shared memory segment "/PostgreSQL.1": No space left on device', "/dev/shm"),
+        ('FATAL:  could not resize shared memory segment "/PostgreSQL.1": No space left on device', "df /dev/shm"),
         ("FATAL:  could not create semaphores: No space left on device", "`ipcs -s`"),
         ('initdb: error: could not create directory "pg_wal": No space left on device', "free some space"),
         ("initdb: error: no", "raw/cluster-server.log of the bundle"),

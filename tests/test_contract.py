@@ -32,6 +32,8 @@ from reports.bundle import bundle_path
 __all__ = ["barman_home", "pages", "scene", "server", "sold", "stanza"]
 
 REPOSITORIES = {"pgbackrest": "stanza", "barman": "barman_home"}
+QUICK = ["dump", "stream", "dump_file", "basebackup", "rds"]
+"""Whose tests take seconds."""
 METHODS = ["dump", "stream", "dump_file", "basebackup", "pgbackrest", "barman", "rds", "aurora"]
 WAITING = {"rds", "aurora"}
 """Whose restore waits for AWS, which may be done at the first look; their waits are ended in tests of their own."""
@@ -130,6 +132,9 @@ def test_a_cent_in_the_copy_fails(home: Path, method: Method) -> None:
     is_gone(home, method, record)
 
 
+@pytest.mark.parametrize(
+    "method", [pytest.param(one, marks=() if one in QUICK else pytest.mark.thorough) for one in METHODS], indirect=True
+)
 def test_stopped_with_a_copy_that_runs_it_leaves_nothing_and_does_not_pass(home: Path, method: Method) -> None:
     def stop(_drill: Drill) -> None:
         raise KeyboardInterrupt
@@ -143,7 +148,11 @@ def test_stopped_with_a_copy_that_runs_it_leaves_nothing_and_does_not_pass(home:
     is_gone(home, method, record)
 
 
-@pytest.mark.parametrize("method", [one for one in METHODS if one not in WAITING], indirect=True)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(one, marks=() if one in QUICK else pytest.mark.thorough) for one in METHODS if one not in WAITING],
+    indirect=True,
+)
 def test_a_restore_that_is_not_done_in_time_is_ended_says_what_to_do_and_leaves_nothing(
     home: Path, method: Method
 ) -> None:

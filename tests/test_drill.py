@@ -250,15 +250,28 @@ def test_a_missed_objective_is_a_fail(home: Path, shop: Database) -> None:
 
 def test_a_check_whose_sql_fails_is_unknown(home: Path, shop: Database) -> None:
     checks = {
-        "totals": [{"name": "bad total", "table": "invoice", "amount": "no_such_column"}],
-        "invariants": [{"name": "bad invariant", "sql": "SELECT FROM no_such_table"}],
+        "totals": [{"name": "bad total", "table": "invoice", "amount": "amount / (id - 7)"}],
+        "invariants": [{"name": "bad invariant", "sql": "SELECT FROM invoice WHERE 1 / (id - 7) > 9"}],
     }
     record = run_drill(home, shop.plan(checks=checks))
     assert record.verdict is Verdict.UNKNOWN
     assert exit_code(record) == 2
-    assert "no_such_column" in result_of(record, "bad total").reason
-    assert "no_such_table" in result_of(record, "bad invariant").reason
+    for name in ("bad total", "bad invariant"):
+        assert "division by zero" in result_of(record, name).reason
     assert result_of(record, "row counts").verdict is Verdict.PASS
+    nothing_is_left(home, record)
+
+
+def test_a_slip_in_a_statement_of_the_plan_is_told_before_anything_is_made(home: Path, shop: Database) -> None:
+    checks = {
+        "totals": [{"name": "bad total", "table": "invoice", "amount": "amout"}],
+        "invariants": [{"name": "bad invariant", "sql": "SELECT FROM no_such_table"}],
+    }
+    record = run_drill(home, shop.plan(checks=checks))
+    assert (record.verdict, record.outcome) == (Verdict.UNKNOWN, Outcome.REFUSED)
+    assert 'checks.totals[0] (bad total): column "amout" does not exist' in record.reasons[0]
+    assert 'checks.invariants[0] (bad invariant): relation "no_such_table" does not exist' in record.reasons[0]
+    assert record.made == ()
     nothing_is_left(home, record)
 
 

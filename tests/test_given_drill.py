@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from test_basebackup import CLOSED
 from test_drill import OUTAGE, nothing_is_left, on_copy, result_of, run_drill
 
 from drills.clusters import Cluster
+from drills.planned import EMPTIED
 from drills.processes import plain_environment
 from drills.record import Record
 from drills.records import Basis, Outcome, Verdict
@@ -30,6 +31,7 @@ FORMS = {
     "plain": ["--format=plain", "--verbose"],
     "terse": ["--format=plain"],
     "plain.gz": ["--format=plain", "--verbose"],
+    "created": ["--format=plain", "--verbose", "--create"],
 }
 OPEN_PERIOD = """
 INSERT INTO invoice SELECT 1000 + n, 1, 'EUR', now(), 5 FROM generate_series(1, 50) n;
@@ -37,6 +39,7 @@ UPDATE customer SET name = 'another' WHERE id = 3;
 INSERT INTO note VALUES (1, 'since the dump');
 """
 """What production writes after the dump was made; no invoice of a closed month is among it."""
+NO_NOTES = [{"table": "public.note", "reason": "nobody wrote a note before the dump"}]
 
 
 @pytest.fixture
@@ -49,10 +52,10 @@ def sold(production: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Datab
     drop_database(database)
 
 
-def dump(database: Database, place: Path, form: str = "custom") -> Path:
+def dump(database: Database, place: Path, form: str = "custom", more: Sequence[str] = ()) -> Path:
     """What pg_dump makes of it."""
     path = place / f"the dump.{form}"
-    command = [embedded_tools().program("pg_dump"), *FORMS[form], f"--file={path}"]
+    command = [embedded_tools().program("pg_dump"), *FORMS[form], *more, f"--file={path}"]
     subprocess.run(command, env=plain_environment(database.owner.environment()), check=True, timeout=60)
     if form == "plain.gz":
         path.write_bytes(gzip.compress(path.read_bytes()))
@@ -62,7 +65,7 @@ def dump(database: Database, place: Path, form: str = "custom") -> Path:
 def plan(database: Database, path: Path | str, recovery: dict[str, Any] | None = None, **changes: object) -> Any:  # noqa: ANN401 - as Database.plan
     """A plan for a drill from this dump."""
     told = {"method": "dump_file", "path": str(path)} | (recovery or {})
-    quick: dict[str, Any] = {"negative_control": {"enabled": False}, "checks": CLOSED}
+    quick: dict[str, Any] = {"negative_control": {"enabled": False}, "checks": CLOSED | {"may_be_empty": NO_NOTES}}
     return database.plan(recovery=told, **(quick | changes))
 
 
@@ -77,7 +80,7 @@ def is_sound(home: Path, record: Record) -> None:
     nothing_is_left(home, record)
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "terse"])
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in {"terse", "created"}])
 def test_a_dump_of_each_format_passes_whatever_open_periods_hold_since(
     home: Path, sold: Database, tmp_path: Path, form: str
 ) -> None:
@@ -118,6 +121,44 @@ def test_a_closed_row_that_is_altered_in_the_copy_fails(
     assert record.verdict is Verdict.FAIL
     assert result_of(record, "closed invoices").verdict is Verdict.FAIL
     nothing_is_left(home, record)
+
+
+def test_a_table_whose_rows_the_dump_left_out_is_no_pass_though_every_total_passes(
+    home: Path, sold: Database, tmp_path: Path
+) -> None:
+    sold.run("CREATE TABLE ledger (n int); INSERT INTO ledger SELECT generate_series(1, 20000)")
+    sold.run("INSERT INTO note SELECT n, 'a note' FROM generate_series(1, 20) n")
+    without = dump(sold, tmp_path, more=["--exclude-table-data=public.ledger", "--exclude-table-data=public.note"])
+    record = run_drill(home, plan(sold, without))
+    assert record.verdict is Verdict.UNKNOWN
+    assert [reason.partition(",")[0] for reason in record.reasons] == [f"UNKNOWN: {EMPTIED}"]
+    assert result_of(record, "closed invoices").verdict is Verdict.PASS
+    result = result_of(record, EMPTIED)
+    assert (result.verdict, result.differing) == (Verdict.UNKNOWN, 1)
+    assert "none in the copy: public.ledger;" in result.reason
+    assert "as the plan allows: public.note (nobody wrote a note before the dump)" in result.reason
+    nothing_is_left(home, record)
+
+
+def test_the_tables_that_no_total_reads_are_named_where_all_is_well(home: Path, sold: Database, tmp_path: Path) -> None:
+    result = result_of(run_drill(home, plan(sold, dump(sold, tmp_path))), EMPTIED)
+    assert (result.verdict, result.basis) == (Verdict.PASS, Basis.CLOSED_PERIOD)
+    assert "all that is known of 1, which no total reads: public.customer" in result.reason
+
+
+def test_an_invariant_that_the_source_does_not_take_any_more_is_put_to_the_older_copy(
+    home: Path, sold: Database, tmp_path: Path
+) -> None:
+    path = dump(sold, tmp_path)
+    sold.run("ALTER TABLE customer RENAME name TO called")
+    invariants = [{"name": "all have a name", "sql": "SELECT FROM customer WHERE name IS NULL"}]
+    checks = CLOSED | {"may_be_empty": NO_NOTES, "invariants": invariants, "structure": False}
+    record = run_drill(home, plan(sold, path, checks=checks))
+    assert record.reasons == ()
+    assert result_of(record, "all have a name").verdict is Verdict.PASS
+    found = next(finding for finding in record.findings if finding.name == "statements of the plan can be prepared")
+    assert found.verdict is Verdict.UNKNOWN
+    assert 'checks.invariants[0] (all have a name): column "name" does not exist' in found.found
 
 
 def test_a_closed_row_that_production_altered_since_the_dump_fails(home: Path, sold: Database, tmp_path: Path) -> None:
@@ -177,6 +218,57 @@ def test_a_dump_that_changes_before_it_is_restored_fails(home: Path, sold: Datab
     record = run_drill(home, plan(sold, path), {"restore": change})
     assert record.verdict is Verdict.FAIL
     assert "changed after it was picked" in record.problems[0].message
+    nothing_is_left(home, record)
+
+
+@pytest.fixture
+def owned(production: Cluster, sold: Database) -> Iterator[Database]:
+    """The shop, in a database that belongs to a role and has grants and settings, as those of production do."""
+    name, owner = sold.owner.parts["dbname"], production.address()
+    run_sql(owner, "CREATE ROLE app")
+    try:
+        run_sql(owner, f"ALTER DATABASE {name} OWNER TO app")
+        run_sql(owner, f"REVOKE TEMP ON DATABASE {name} FROM PUBLIC")
+        run_sql(owner, f"ALTER DATABASE {name} SET work_mem = '5MB'")
+        run_sql(owner, f"COMMENT ON DATABASE {name} IS 'the shop'")
+        yield sold
+    finally:
+        run_sql(owner, f"ALTER DATABASE {name} OWNER TO {production.address().parts['user']}")
+        run_sql(owner, "DROP ROLE app")
+
+
+def test_what_a_dump_that_does_not_make_its_database_cannot_hold_is_not_compared_and_that_is_said(
+    home: Path, owned: Database, tmp_path: Path
+) -> None:
+    told = {"negative_control": {"enabled": True}}
+    record = run_drill(home, plan(owned, dump(owned, tmp_path, "plain"), **told))
+    is_sound(home, record)
+    said = "the dump does not make its database: owner, grants and settings of the database are not"
+    assert result_of(record, "structure").reason.endswith(f"; {said} compared")
+    assert record.copy_of_it is not None
+    assert [deviation.startswith(said) for deviation in record.copy_of_it.deviations] == [True]
+
+
+@pytest.mark.parametrize(
+    ("form", "change", "what"),
+    [
+        ("created", None, ""),
+        ("custom", None, ""),
+        ("created", "OWNER TO CURRENT_USER", "owner and grants this database"),
+        ("created", "SET work_mem = '6MB'", "database settings of all roles"),
+        ("custom", "OWNER TO CURRENT_USER", "owner and grants this database"),
+    ],
+)
+def test_a_dump_that_makes_its_database_is_held_against_its_owner_grants_and_settings(
+    home: Path, owned: Database, production: Cluster, tmp_path: Path, form: str, change: str | None, what: str
+) -> None:
+    path = dump(owned, tmp_path, form)
+    if change is not None:
+        run_sql(production.address(), f"ALTER DATABASE {owned.owner.parts['dbname']} {change}")
+    record = run_drill(home, plan(owned, path))
+    found = result_of(record, "structure")
+    assert "does not make its database" not in found.reason
+    assert (record.verdict, what in found.reason) == (Verdict.PASS if change is None else Verdict.FAIL, True)
     nothing_is_left(home, record)
 
 

@@ -244,9 +244,17 @@ def test_a_backup_that_is_too_old_is_a_fail(home: Path, scene: Scene, age: int, 
     assert result_of(record, "age of the backup").verdict is verdict
     # Once, and as the verdict of nothing else.
     assert [
-        reason for reason in record.reasons if not reason.startswith("FAIL: age of the backup, after restore: 2.0 h")
+        reason for reason in record.reasons if not reason.startswith("FAIL: age of the backup, after restore: 2 h ")
     ] == []
     assert "kept" in scene.cloud.moto().database_snapshots
+    scene.nothing_is_left(home, record)
+
+
+def test_that_aws_keeps_no_backup_as_asked_for_is_a_fail(home: Path, scene: Scene) -> None:
+    record = run_drill(home, scene.plan("rds", {"backup": {"kind": "snapshot", "name": "unheard-of"}}))
+    assert record.verdict is Verdict.FAIL
+    assert (record.problems[0].stage, record.problems[0].verdict) == ("backup", Verdict.FAIL)
+    assert "there is no snapshot unheard-of" in record.problems[0].message
     scene.nothing_is_left(home, record)
 
 

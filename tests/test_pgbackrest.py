@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fix_repository import Production, counts_of, debian_tools, flip, look, own, production, recovered, workspace
 
-from drills.errors import ClusterError, GuardError, SecretError, ToolError
+from drills.errors import ClusterError, GuardError, NoBackupError, SecretError, ToolError
 from drills.places import server_account
 from drills.plans.repository import Pgbackrest as Plan
 from drills.records import Verdict
@@ -169,9 +169,9 @@ def test_a_backup_is_picked_by_its_name_or_by_an_instant(stanza: Stanza, desk: P
 
 
 def test_a_backup_that_is_not_there_is_named(stanza: Stanza, desk: Path) -> None:
-    with pytest.raises(ToolError, match=f"holds no backup 20200101-000000F: expected one of {stanza.newest}, "):
+    with pytest.raises(NoBackupError, match=f"holds no backup 20200101-000000F: expected one of {stanza.newest}, "):
         stanza.method(desk, backup="20200101-000000F").pick()
-    with pytest.raises(ToolError, match=f"no backup from before 2020-01-01 .*: the oldest, {stanza.full}, is of 20"):
+    with pytest.raises(NoBackupError, match=f"no backup from before 2020-01-01 .*: the oldest, {stanza.full}, is of"):
         stanza.method(desk, before=datetime(2020, 1, 1, tzinfo=UTC)).pick()
 
 
@@ -185,7 +185,7 @@ def test_an_empty_repository_is_no_backup(stanza: Stanza, desk: Path) -> None:
 def test_a_stanza_without_a_backup_is_said_to_have_none(stanza: Stanza, desk: Path) -> None:
     other = own(desk / "other")
     pgbackrest(stanza.source, "stanza-create", "--no-online", f"--repo1-path={other}")
-    with pytest.raises(ToolError, match=r"the stanza shop in .* holds no backup"):
+    with pytest.raises(NoBackupError, match=r"the stanza shop in .* holds no backup"):
         stanza.method(desk, other).pick()
 
 
@@ -299,7 +299,7 @@ def test_a_backup_that_its_repository_has_errors_for_is_not_passed_over(stanza: 
         )
     finally:
         path.write_bytes(sound)
-    with pytest.raises(ToolError, match="is not sound: pages whose checksum was wrong when it was taken"):
+    with pytest.raises(NoBackupError, match="is not sound: pages whose checksum was wrong when it was taken"):
         stanza.method(desk, other).pick()
 
 

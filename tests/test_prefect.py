@@ -162,7 +162,9 @@ def test_the_quarterly_schedule_has_a_future_run_at_its_hour(deployed: dict[str,
 def test_run_uses_the_server_that_the_environment_names(
     prefect_environment: dict[str, str], home: Path, shop: Database
 ) -> None:
-    plan = write_plan(home, shop.plan(checks={"totals": [{"name": "t", "table": "invoice", "amount": "nothing"}]}))
+    plan = write_plan(
+        home, shop.plan(checks={"totals": [{"name": "t", "table": "invoice", "amount": "amount / (id - 7)"}]})
+    )
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "run", str(plan)],
         env=prefect_environment,

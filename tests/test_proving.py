@@ -117,7 +117,7 @@ def test_a_copy_with_a_clone_that_would_not_fit_is_refused_and_without_one_it_fi
         ({"method": "dump_file", "path": "/a"}, 1.0),
         ({"method": "basebackup"}, 0.0),
         ({"method": "basebackup", "incrementals": 1}, 1.0),
-        ({"method": "pgbackrest", "stanza": "a"}, 0.0),
+        ({"method": "pgbackrest", "stanza": "a", "repo_path": "/a"}, 0.0),
     ],
 )
 def test_a_method_says_what_it_keeps_beside_the_copy(recovery: dict[str, Any], keeps: float) -> None:

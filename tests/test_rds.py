@@ -11,7 +11,7 @@ import pytest
 from fix_aws import ACCOUNT, DRILL, ELSEWHERE, MASTER, NAME, REGION, Cloud, quiet, rds_method, recovery, refusal
 from fix_postgres import Database
 
-from drills.errors import AwsError, ClusterError
+from drills.errors import AwsError, ClusterError, NoBackupError
 from drills.records import Verdict, utc_now
 from drills.recovery.age import judge_age
 from drills.recovery.aws.destroy import destroy
@@ -96,7 +96,7 @@ def test_without_an_automated_snapshot_there_is_an_error(cloud: Cloud, shop: Dat
     backed_up(cloud, "by-hand", "manual")
     for name in [name for name, one in cloud.moto().database_snapshots.items() if one.snapshot_type == "automated"]:
         del cloud.moto().database_snapshots[name]  # moto takes one when an instance is made
-    with pytest.raises(AwsError, match="there is no automated snapshot of billing in eu-central-1"):
+    with pytest.raises(NoBackupError, match="there is no automated snapshot of billing in eu-central-1"):
         rds_method(cloud, shop, backup={"kind": "automated"}).pick(DRILL, quiet)
 
 
@@ -115,7 +115,7 @@ def test_a_named_snapshot_is_picked_and_one_of_another_instance_refused(cloud: C
     cloud.moto().database_snapshots["before-42"].db_instance_identifier = "other"
     with pytest.raises(AwsError, match="before-42 is of other, expected one of billing"):
         rds_method(cloud, shop, backup=named).pick(DRILL, quiet)
-    with pytest.raises(AwsError, match="there is no snapshot none in eu-central-1"):
+    with pytest.raises(NoBackupError, match="there is no snapshot none in eu-central-1"):
         rds_method(cloud, shop, backup={"kind": "snapshot", "name": "none"}).pick(DRILL, quiet)
 
 
@@ -166,7 +166,7 @@ def test_the_newest_recovery_point_of_a_vault_is_restored(cloud: Cloud, shop: Da
 def test_an_empty_vault_is_an_error(cloud: Cloud, shop: Database) -> None:
     """Nobody backs it up."""
     cloud.fault("ListRecoveryPointsByBackupVault", recovery_points)
-    with pytest.raises(AwsError, match="the vault daily holds no recovery point of billing"):
+    with pytest.raises(NoBackupError, match="the vault daily holds no recovery point of billing"):
         rds_method(cloud, shop, backup={"kind": "recovery_point", "vault": "daily"}).pick(DRILL, quiet)
 
 
@@ -195,7 +195,7 @@ def test_an_instant_that_aws_cannot_restore_to_is_refused(cloud: Cloud, shop: Da
         "</DescribeDBInstanceAutomatedBackupsResponse>"
     ).format(cloud.moto().databases["billing"].dbi_resource_id)
     cloud.fault("DescribeDBInstanceAutomatedBackups", lambda: (200, backups.encode()))
-    with pytest.raises(AwsError, match=r"AWS can restore billing from 2026-01-01 .* to .*, expected 2"):
+    with pytest.raises(NoBackupError, match=r"AWS can restore billing from 2026-01-01 .* to .*, expected 2"):
         rds_method(cloud, shop, backup={"kind": "time", "at": at}).pick(DRILL, quiet)
 
 

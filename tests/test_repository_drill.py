@@ -363,17 +363,19 @@ def test_a_repository_of_another_system_is_unknown_and_nothing_is_restored(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "said", "verdict"),
     [
-        ({"stanza": "other"}, "mend recovery.stanza"),
-        ({"backup": "20200101-000000F"}, "mend recovery.backup"),
-        ({"before": "2020-01-01T00:00:00Z"}, "mend recovery.before"),
-        ({"repo_path": "/nonexistent"}, "recovery.repo_path"),
+        ({"stanza": "other"}, "mend recovery.stanza", Verdict.UNKNOWN),
+        ({"backup": "20200101-000000F"}, "mend recovery.backup", Verdict.FAIL),
+        ({"before": "2020-01-01T00:00:00Z"}, "mend recovery.before", Verdict.FAIL),
+        ({"repo_path": "/nonexistent"}, "recovery.repo_path", Verdict.UNKNOWN),
     ],
 )
-def test_a_backup_that_cannot_be_had_is_unknown(home: Path, backrest: Kept, change: dict[str, str], said: str) -> None:
+def test_no_backup_as_asked_for_is_a_fail_and_a_repository_that_cannot_be_read_is_unknown(
+    home: Path, backrest: Kept, change: dict[str, str], said: str, verdict: Verdict
+) -> None:
     record = run_drill(home, backrest.plan(change))
-    assert record.verdict is Verdict.UNKNOWN
+    assert record.verdict is verdict
     assert record.problems[0].stage == "backup"
     assert said in hints(record)
     nothing_is_left(home, record)

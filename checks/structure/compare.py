@@ -35,6 +35,8 @@ ASKED = "structure: "
 """What the names of all statements begin with."""
 LEFT_OUT = {OWNED, DEFAULT_PRIVILEGES, DATABASE_SETTINGS}
 """Kinds that `pg_restore --no-owner --no-privileges` without `--create` does not bring."""
+_THE_DATABASE = "this database"
+"""What owner and grants of the database itself are called."""
 _KEYS = ("kind", "name")
 _SUBSCRIPTION = "subscription"
 _EXTENSION = "extension"
@@ -101,7 +103,9 @@ def _fingerprint(text: str) -> str:
     return hmac.new(_KEY, text.encode(), "sha256").hexdigest()[:16]
 
 
-def compare_structure(expected: Measures, actual: Measures, *, owners: bool, held: bool = False) -> Answer:
+def compare_structure(
+    expected: Measures, actual: Measures, *, owners: bool, database: bool = True, held: bool = False
+) -> Answer:
     """Item by item, each difference in words.
 
     Args:
@@ -110,6 +114,7 @@ def compare_structure(expected: Measures, actual: Measures, *, owners: bool, hel
         owners: whether owners, grants and the database's settings were restored; if not, they are not compared.
         held: whether nothing replicates on the copy although its catalogue is production's own (see the quarantine of
             physical copies): then a subscription is as it has to be where it is as it was.
+        database: whether the backup makes its database; if not, its owner, grants and settings are not compared.
 
     Raises:
         CheckError: one side was not read; every database has some structure.
@@ -117,14 +122,14 @@ def compare_structure(expected: Measures, actual: Measures, *, owners: bool, hel
     for side, measures in (("in the source: there is nothing to compare", expected), ("in the copy", actual)):
         if not measures.structure:
             raise CheckError(f"the structure was not read {side}")
-    left, right = (_definitions(side, owners=owners) for side in (expected, actual))
+    left, right = (_definitions(side, owners=owners, database=database) for side in (expected, actual))
     rows = [row for key in sorted({*left, *right}) for row in _judge(*key, left.get(key), right.get(key), held)]
     found = frame(rows, [*_KEYS, EXPECTED, ACTUAL, DIFFERENCE, VERDICT])
     verdict = Verdict.worst(found[VERDICT])
     reason = _reason(rows, verdict) + _unshown(left, right)
     return Answer(
         verdict,
-        reason if owners else f"{reason}; owners, grants and settings of the database were left out on purpose",
+        reason + _left_out(owners=owners, database=database),
         expected=f"{len(left)} items",
         actual=f"{len(right)} items",
         difference=_counted(rows),
@@ -134,9 +139,23 @@ def compare_structure(expected: Measures, actual: Measures, *, owners: bool, hel
     )
 
 
-def _definitions(measures: Measures, *, owners: bool) -> dict[tuple[str, str], str]:
+def _left_out(*, owners: bool, database: bool) -> str:
+    if not owners:
+        return "; owners, grants and settings of the database were left out on purpose"
+    return (
+        ""
+        if database
+        else "; the dump does not make its database: owner, grants and settings of the database are not compared"
+    )
+
+
+def _definitions(measures: Measures, *, owners: bool, database: bool) -> dict[tuple[str, str], str]:
     """Every item that is compared, by kind and name."""
     items = [item for item in measures.structure if owners or item.kind not in LEFT_OUT]
+    if not database:
+        items = [
+            one for one in items if one.kind != DATABASE_SETTINGS and (one.kind, one.name) != (OWNED, _THE_DATABASE)
+        ]
     found = {(item.kind, item.name): item.definition for item in items}
     if len(found) < len(items):
         raise CheckError("ambiguous: two items of one kind have the same name")

@@ -52,7 +52,8 @@ class GivenDump(Recovery):
         None,
         min_length=1,
         description="What the dump calls its database, where that is not the name of the source's; a dump that names "
-        "another is UNKNOWN. Plain dumps made without --create name none.",
+        "another is UNKNOWN. A plain dump made without --create names none: owner, grants and settings of the database "
+        "are not in it, and are not compared; with --create they are.",
         examples=["billing_old"],
     )
     max_age: Period | None = Field(

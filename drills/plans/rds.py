@@ -114,7 +114,10 @@ class Managed(Recovery):
     account: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = Field(
         None, description="The AWS account that the credentials must be of.", examples=["123456789012"]
     )
-    backup: Source = Field(description="Which backup is restored.")
+    backup: Source = Field(
+        description="Which backup is restored. That AWS was asked and keeps none that gives it is a FAIL; that it "
+        "could not be asked is UNKNOWN."
+    )
     staging: Network = Field(description="Where the copy is put.")
     login: PasswordLogin | IamLogin = Field(
         default_factory=lambda: PasswordLogin(kind="password"),

@@ -26,12 +26,14 @@ class Repository(Pages):
 
     backup: Label | None = Field(
         None,
-        description="The backup, by the name that the repository has for it; the newest unless given.",
+        description="The backup, by the name that the repository has for it; the newest unless given. A repository "
+        "that was read and does not hold it, or not whole, is a FAIL; one that cannot be read is UNKNOWN.",
         examples=["20261121-010002F"],
     )
     before: Moment | None = Field(
         None,
-        description="The newest backup that was complete before this instant, which is written with its time zone.",
+        description="The newest backup that was complete before this instant, which is written with its time zone. "
+        "Where the oldest is younger that is a FAIL, as it is where no backup leads to the point of `to`.",
         examples=["2026-11-21T00:00:00Z"],
     )
     max_age: Period | None = Field(

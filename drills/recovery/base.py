@@ -65,6 +65,8 @@ class Restore:
     seconds: float
     deviations: tuple[str, ...]
     log: ToolLog
+    database: bool = True
+    """Whether the backup made its database, with its owner, grants and settings."""
 
 
 _LEVELS = {

@@ -70,6 +70,7 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
             jobs=drill.plan.recovery.jobs,
             probe=Applications(address, drill.id, drill.raw, Path.cwd()),
             owners=drill.staging is None,
+            database=drill.database_made,
             physical=drill.plan.recovery.physical,
             give_rows=_rows_of(drill),
         )

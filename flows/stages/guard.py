@@ -6,13 +6,16 @@ from pathlib import Path
 
 import psycopg
 
+from checks.asking import Log
+from checks.preparing import statements_of, unprepared
 from drills import events, guard
 from drills.addresses import Address, resolve_address
 from drills.extensions import extensions_of
 from drills.likeness import extensions_on, judge_extensions, look_at_likeness
 from drills.locks import Lock, holder
 from drills.places import open_place
-from drills.plan import BaseBackup, Managed
+from drills.plan import BaseBackup, Dump, Managed, Stream
+from drills.readable import judge_reading
 from drills.records import (
     Finding,
     Server,
@@ -33,6 +36,9 @@ from flows.runtime import Drill, given
 from flows.stages.managed import managed_of
 from flows.stages.shared import source_limits
 
+_MEND = "mend them in the plan, or let the drill's role read what they name; they are put under the search path public"
+_LOOK = "the drill goes on, since they may be taken when their checks are asked; where they are not, that is UNKNOWN"
+
 
 def look(drill: Drill) -> Server:
     """Every reason not to begin. Nothing is made before this has passed.
@@ -49,9 +55,11 @@ def look(drill: Drill) -> Server:
             server = describe(connection, source)
             findings = [
                 guard.judge_role(guard.ways_to_write(connection), plan.source.writable_role),
+                judge_reading(connection, whole=isinstance(plan.recovery, Dump | Stream)),
                 guard.judge_solitude(drill.id, guard.other_drills(connection)),
                 *([guard.judge_primary(connection)] if plan.recovery.physical else []),
                 *_look_at_sender(drill, server, source, connection),
+                *_look_at_statements(drill, server, connection),
             ]
             drill.likeness, drill.production = look_at_likeness(connection), which_server(connection)
             size = measure_cluster(connection) if plan.recovery.physical else server.size
@@ -76,6 +84,20 @@ def _look_at_sender(drill: Drill, server: Server, source: Address, connection: p
         return []
     sender = resolve_address(wish.address, wish.password) if wish.address else source
     return [judge_sender(sender, server, drill.name), judge_standbys(connection, drill.name)]
+
+
+def _look_at_statements(drill: Drill, server: Server, connection: psycopg.Connection) -> list[Finding]:
+    """Whether the source takes the statements of the plan, where it has any: a slip would be told after the restore."""
+    statements = list(statements_of(drill.plan.checks, drill.opened))
+    if not statements:
+        return []
+    log = Log(server.role, f"{server.system_identifier}/{server.database}")
+    found = unprepared(statements, connection, log, copy_of_now=drill.plan.recovery.aligned)
+    name, certain = "statements of the plan can be prepared", [one for one in found if one.certain]
+    if not found:
+        return [Finding(name=name, verdict=Verdict.PASS, found=f"all {len(statements)} of them, none was run")]
+    verdict, hint = (Verdict.FAIL, _MEND) if certain else (Verdict.UNKNOWN, _LOOK)
+    return [Finding(name=name, verdict=verdict, found="; ".join(map(str, certain or found)), hint=hint)]
 
 
 def _look_at_tools(drill: Drill, server: Server, source: Address, staging: Address | None) -> list[Finding]:

@@ -118,7 +118,7 @@ def finish_stream(drill: Drill, backup: Backup) -> Copy:
 
 
 def _finish(drill: Drill, done: Restore, around: Surroundings) -> Copy:
-    copy, owned = given(drill.copy), drill.staging is None
+    copy, owned, drill.database_made = given(drill.copy), drill.staging is None, done.database
     if owned:
         run_like_production(given(drill.cluster), on_disk=bool(drill.plan.outages))
     check_log(drill, done.log)

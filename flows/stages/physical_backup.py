@@ -67,7 +67,8 @@ def pick_pages(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Barman
     """A backup that was there, and expectations from a snapshot that lies in the archive's WAL.
 
     Raises:
-        DrillbookError: there is no such backup, or the archive does not hold what belongs to the snapshot.
+        NoBackupError: there is no such backup.
+        DrillbookError: the repository cannot be read, or the archive does not hold what belongs to the snapshot.
     """
     wal = wal_place(drill)
     for place in (wal, repository_place(drill)):

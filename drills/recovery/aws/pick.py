@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from drills.errors import AwsError
+from drills.errors import AwsError, NoBackupError
 from drills.plans import rds as plan_rds
 from drills.records import utc_now
 from drills.recovery.aws.client import Service
@@ -28,7 +28,8 @@ def choose(how: Choosing) -> Chosen:
     """What the plan wants, ready to be restored.
 
     Raises:
-        AwsError: there is none, it cannot be used, or it took too long.
+        NoBackupError: AWS keeps none that gives it.
+        AwsError: it cannot be used, or it took too long.
     """
     wish = how.wish.backup
     match wish:
@@ -65,7 +66,12 @@ def _take(how: Choosing) -> Chosen:
 
 def _named(how: Choosing, name: str) -> str:
     kind = how.origin.saved
-    seen = existing(how.service(), kind, name)
+    seen = look(how.service(), kind, name)
+    if seen is None:
+        raise NoBackupError(
+            f"there is no {kind.called} {name} in {how.service().region}",
+            hint="mend backup.name, or check `region` and the account; see the retention as well",
+        )
     of = str(seen.get(how.origin.kind.identifier))
     if of.lower() != how.origin.name.lower():
         raise AwsError(
@@ -86,7 +92,7 @@ def _newest(how: Choosing, service: Service, types: tuple[str | None, ...]) -> s
         found = [seen for seen in found if _came_from(seen) == how.wish.region]
     if not found:
         what = "copy from " + how.wish.region if len(types) > 1 else "automated snapshot"
-        raise AwsError(
+        raise NoBackupError(
             f"there is no {what} of {origin.name} in {service.region}",
             hint="nothing is backed up this way, or under another name; see the retention and the copy rules",
         )
@@ -107,7 +113,7 @@ def _recovery_point(how: Choosing, vault: str) -> str:
         if point.get("Status") in _USABLE and f":{how.origin.saved.arn}:" in str(point.get("RecoveryPointArn"))
     ]
     if not usable:
-        raise AwsError(
+        raise NoBackupError(
             f"the vault {vault} holds no recovery point of {how.origin.name}",
             hint="see the jobs of AWS Backup; continuous recovery points are restored with `kind: time`",
         )
@@ -163,14 +169,14 @@ def _point(how: Choosing, at: datetime | str) -> Chosen:
     origin = how.origin
     latest = origin.seen.get("LatestRestorableTime")
     if not isinstance(latest, datetime):
-        raise AwsError(
+        raise NoBackupError(
             f"AWS keeps no continuous backup of {origin.name}", hint="its retention is 0 days, or it was just made"
         )
     # To the second, and never past what there is.
     point = latest.replace(microsecond=0) if isinstance(at, str) else at.astimezone(UTC)
     earliest = _earliest(how)
     if point > latest or (earliest is not None and point < earliest):
-        raise AwsError(
+        raise NoBackupError(
             f"AWS can restore {origin.name} from {earliest or 'some time on'} to {latest}, expected {point}",
             hint="mend backup.at; what was committed in the last five minutes is not there yet",
         )

@@ -38,6 +38,9 @@ from drills.sessions import STAGING_LIMITS, Access, session
 from drills.staging import make_statement
 from drills.watched import watched
 
+_MAKES_NO_DATABASE = (
+    "the dump does not make its database: owner, grants and settings of the database are not in it, nor in the copy"
+)
 _PLACE = re.compile(r"^psql:<stdin>:(\d+): (.*)$", re.MULTILINE)
 
 
@@ -203,6 +206,8 @@ class Loading:
         deviations = []
         if not self.owned:
             deviations.append(NOT_OURS)
+        if self.owned and not self._inside:
+            deviations.append(_MAKES_NO_DATABASE)
         if self._made:
             deviations.append(f"roles that the source no longer has were made for the dump: {', '.join(self._made)}")
         if self.owned and self._inside not in {"", self.database}:
@@ -215,7 +220,7 @@ class Loading:
             except ClusterError:
                 if judged.verdict is not Verdict.FAIL:
                     raise
-        return Restore((done.arguments,), done.seconds, tuple(deviations), judged)
+        return Restore((done.arguments,), done.seconds, tuple(deviations), judged, database=bool(self._inside))
 
     def _run(self, statement: sql.SQL | sql.Composed) -> None:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from drills.errors import GuardError, ToolError
+from drills.errors import GuardError, NoBackupError
 from drills.plans.repository import Repository
 from drills.processes import ToolRun
 from drills.records import Backup, Server
@@ -47,15 +47,15 @@ def choose(found: Sequence[Found], wish: Repository, source: Server, where: str)
 
     Raises:
         GuardError: none of them is of the source.
-        ToolError: there is none as asked for, or it has a fault.
+        NoBackupError: there is none as asked for, or it has a fault.
     """
     if not found:
-        raise ToolError(
+        raise NoBackupError(
             f"{where} holds no backup", hint="look at when its last backup was taken, and by whom it is read"
         )
     named = [one for one in found if one.label == wish.backup]
     if wish.backup is not None and not named:
-        raise ToolError(
+        raise NoBackupError(
             f"{where} holds no backup {wish.backup}: expected one of {_labels(found)}", hint="mend recovery.backup"
         )
     own = [one for one in named or found if one.system_identifier in {source.system_identifier, ""}]
@@ -67,7 +67,7 @@ def choose(found: Sequence[Found], wish: Repository, source: Server, where: str)
         )
     picked = own[0] if named else _newest(own, wish, where)
     if picked.fault or picked.taken is None:
-        raise ToolError(
+        raise NoBackupError(
             f"the backup {picked.label} in {where} is not sound: {picked.fault or 'it is not complete'}",
             hint="have a new one taken; another one can be named by recovery.backup",
         )
@@ -78,12 +78,12 @@ def choose(found: Sequence[Found], wish: Repository, source: Server, where: str)
 def _newest(own: Sequence[Found], wish: Repository, where: str) -> Found:
     complete = sorted((one.taken, one.label, one) for one in own if one.taken is not None)
     if not complete:
-        raise ToolError(
+        raise NoBackupError(
             f"{where} holds no complete backup, but {_labels(own)}", hint="wait for the one that is taken now"
         )
     early = [entry for entry in complete if wish.before is None or entry[0] < wish.before]
     if not early:
-        raise ToolError(
+        raise NoBackupError(
             f"{where} holds no backup from before {wish.before}: the oldest, {complete[0][1]}, is of {complete[0][0]}",
             hint="mend recovery.before, or keep backups for longer",
         )

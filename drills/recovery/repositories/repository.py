@@ -49,7 +49,8 @@ class Existing(ABC):
 
         Raises:
             GuardError: the repository is of another system than the source.
-            ToolError: there is no such backup, or the repository cannot be read.
+            NoBackupError: there is no such backup, or it is not sound.
+            ToolError: the repository cannot be read.
         """
 
     @abstractmethod

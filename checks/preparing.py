@@ -1,0 +1,112 @@
+"""Whether a server takes the statements of a plan, asked before anything is made: a slip is not worth hours.
+
+The statements are those that the checks put, to the letter; they are planned (EXPLAIN) and not run. Guarantees that
+what says nothing of the plan, such as a lock that somebody holds, is told apart from what is wrong with it. Totals and
+ledger rules are asked of the source itself. Invariants are asked of the copy alone: what the source's role may not
+read, the copy's may, and a copy of another time may have another structure; there a refusal is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+
+from checks.asking import Log
+from checks.ledger import parts
+from checks.plans import reading_no_foreign_table
+from checks.totals_sql import total_statement
+from drills.errors import CheckError
+from drills.plans.checks import Checks
+from drills.secrets import VAULT
+
+_PASSING = ("55", "57", "40", "53")
+"""SQLSTATE classes: locks, cancelled statements, conflicts, want of resources. They pass."""
+_WRITTEN_WRONG = "42"
+"""The class of what is wrong with a statement: syntax, names, types, rights."""
+_NO_RIGHT = "42501"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One that a check puts."""
+
+    where: str
+    """Its place in the plan, as in `checks.totals[1]`."""
+    name: str
+    sql: str
+    on_source: bool
+    """Whether it is put to the source too, and not to the copy alone."""
+
+
+@dataclass(frozen=True)
+class Unprepared:
+    """A statement that the server does not take."""
+
+    statement: Statement
+    said: str
+    certain: bool
+    """Whether it cannot be asked in the drill either."""
+
+    def __str__(self) -> str:
+        return f"{self.statement.where} ({self.statement.name}): {self.said}"
+
+
+def statements_of(checks: Checks, opened: datetime) -> Iterator[Statement]:
+    """Those of totals, ledger rules and invariants, with every period ended."""
+    for place, total in enumerate(checks.totals):
+        yield Statement(f"checks.totals[{place}]", total.name, total_statement(total.settled(opened)), on_source=True)
+    for place, rule in enumerate(checks.ledger):
+        for part in parts(rule):
+            told = total_statement(part.settled(opened))
+            yield Statement(f"checks.ledger[{place}]", part.name, told, on_source=True)
+    for place, check in enumerate(checks.invariants):
+        yield Statement(f"checks.invariants[{place}]", check.name, check.sql, on_source=False)
+
+
+def unprepared(
+    statements: Iterable[Statement], connection: psycopg.Connection, log: Log, *, copy_of_now: bool
+) -> list[Unprepared]:
+    """Those which the server does not take, in their order.
+
+    Args:
+        statements: of the plan.
+        connection: a session on the source that may not write.
+        log: of the statements.
+        copy_of_now: whether the copy will have the structure that the source has now.
+
+    Raises:
+        ConnectError: the server went away.
+    """
+    found = []
+    for statement in statements:
+        try:
+            with (
+                connection.transaction(force_rollback=True),
+                reading_no_foreign_table(connection, log, statement.name, statement.sql),
+            ):
+                pass  # it is not run
+        except CheckError as error:
+            certain = _certain(error, statement, copy_of_now=copy_of_now)
+            found.append(Unprepared(statement, _said(error), certain))
+    return found
+
+
+def _certain(error: CheckError, statement: Statement, *, copy_of_now: bool) -> bool:
+    state = error.__cause__.sqlstate or "" if isinstance(error.__cause__, psycopg.Error) else None
+    if statement.on_source:
+        return state is None or not state.startswith(_PASSING)
+    if not copy_of_now:
+        return False
+    return state is None or (state.startswith(_WRITTEN_WRONG) and state != _NO_RIGHT)
+
+
+def _said(error: CheckError) -> str:
+    """The server's own words, with its advice."""
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error) or not cause.diag.message_primary:
+        return error.message
+    advice = f" ({cause.diag.message_hint})" if cause.diag.message_hint else ""
+    return VAULT.redact(f"{cause.diag.message_primary}{advice}")
