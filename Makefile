@@ -3,6 +3,8 @@ PYTHON ?= python3
 INSTALLER ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
+# One more than there are cores: most tests wait for a server.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 READY := $(VENV)/ready-$(shell sha256sum < constraints.txt | cut -c1-16)
 
 .PHONY: help env demo test thorough bench check format docs lock clean
@@ -33,10 +35,10 @@ demo: env  ## rehearse the loss of a live database and leave a report
 	@$(BIN)/drillbook demo
 
 test: env  ## the suite, as CI runs it
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 thorough: env  ## the suite, and what takes long besides
-	DRILLBOOK_THOROUGH=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+	DRILLBOOK_THOROUGH=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 bench: env  ## what proving and recovery cost, against bare tools and peers; writes docs/benchmarks*.md (BENCH=--help)
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)

@@ -19,7 +19,7 @@ from checks.asking import Log, OpenSession
 from checks.emptied import read_held
 from checks.ledger import parts
 from checks.scanning.folding import fold, total_alone
-from checks.scanning.lotwork import in_lots, lot
+from checks.scanning.lotwork import lot, share_out
 from checks.scanning.relations import Table, read_tables
 from checks.scanning.scans import Piece, large_objects, ordered_key, plan_scan, rows_in_bucket, stored_groups
 from checks.scanning.tablework import PAGE, TableWork, cut_in_pieces
@@ -191,7 +191,7 @@ def _pieces(
     cut = version >= _PIECES_SINCE and (scope.pieces or (scope.jobs > 1 and not workers))
     # All sessions and their workers together are about as many as the plan says.
     share = max(scope.jobs // max(sum(one.large for one in works.values()), 1) - 1, 0)
-    lots, alone = in_lots(works.values())
+    lots, alone = share_out(works.values())
     pieces: list[Work[Total | None]] = [
         Work(sum(one.size + 1 for one in small), lot(log, small), small[-1].told) for small in lots
     ]

@@ -45,7 +45,7 @@ Directly = Annotated[bool, typer.Option("--no-prefect", help="Run in this proces
 
 def _tell_version(asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
     if asked:
-        from importlib.metadata import version  # noqa: PLC0415
+        from importlib.metadata import version
 
         typer.echo(f"drillbook {version('drillbook')}")
         raise typer.Exit
@@ -82,9 +82,9 @@ def demo(
     method: Annotated[Method, typer.Option(help="How it is brought back.")] = Method.DUMP,
 ) -> None:
     """Lose a live database and bring it back, with nothing installed but this program."""
-    from flows.demo import bank  # noqa: PLC0415
-    from flows.server import prefect_server  # noqa: PLC0415
-    from flows.settings import home  # noqa: PLC0415
+    from flows.demo import bank
+    from flows.server import prefect_server
+    from flows.settings import home
 
     console = Console(stderr=as_json)
 
@@ -115,11 +115,11 @@ def run(plan: PlanPath, *, requester: Requester = None, as_json: AsJson = False,
 def _run(
     plan: Path, requester: str | None, *, as_json: bool, no_prefect: bool, after: Callable[[], None] = lambda: None
 ) -> int:
-    from drills.planfile import read_plan  # noqa: PLC0415
-    from flows.display import Display, show_record  # noqa: PLC0415
-    from flows.launch import in_prefect, in_this_process  # noqa: PLC0415
-    from flows.runtime import Silent  # noqa: PLC0415
-    from reports.bundle import bundle_path  # noqa: PLC0415
+    from drills.planfile import read_plan
+    from flows.display import Display, show_record
+    from flows.launch import in_prefect, in_this_process
+    from flows.runtime import Silent
+    from reports.bundle import bundle_path
 
     file = read_plan(plan)
     console = Console()
@@ -138,7 +138,7 @@ def _run(
 
 def exit_code(record: Record) -> int:
     """The number that says how a drill ended."""
-    from drills.records import Outcome, Verdict  # noqa: PLC0415
+    from drills.records import Outcome, Verdict
 
     if record.outcome is Outcome.REFUSED:
         return REFUSED
@@ -154,7 +154,7 @@ def _count(number: int, noun: str) -> str:
 @plans.command("check")
 def plan_check(plan: PlanPath) -> None:
     """Say whether a plan could run, without touching anything."""
-    from drills.planfile import read_plan  # noqa: PLC0415
+    from drills.planfile import read_plan
 
     found = read_plan(plan)
     wish = found.plan.checks
@@ -169,7 +169,7 @@ def plan_check(plan: PlanPath) -> None:
 @plans.command("schema")
 def plan_schema() -> None:
     """Print the JSON Schema of plans, for editors."""
-    from drills.planfile import plan_schema as schema  # noqa: PLC0415
+    from drills.planfile import plan_schema as schema
 
     typer.echo(json.dumps(schema(), indent=2))
 
@@ -177,9 +177,9 @@ def plan_schema() -> None:
 @app.command("list")
 def list_drills() -> None:
     """List the drills that were run from here, the newest last."""
-    from flows.index import Unreadable, drills_known  # noqa: PLC0415
-    from flows.settings import home  # noqa: PLC0415
-    from reports.summary import show_seconds  # noqa: PLC0415
+    from flows.index import Unreadable, drills_known
+    from flows.settings import home
+    from reports.summary import show_seconds
 
     rows = [("DRILL", "VERDICT", "OUTCOME", "OPENED (UTC)", "TOOK", "BUNDLE")]
     for found in drills_known():
@@ -206,8 +206,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one drill."""
-    from flows.display import show_record  # noqa: PLC0415
-    from flows.index import drill_like  # noqa: PLC0415
+    from flows.display import show_record
+    from flows.index import drill_like
 
     found = drill_like(drill)
     if as_json:
@@ -221,7 +221,7 @@ def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that holds report.html.")],
 ) -> None:
     """Check a bundle's digests, its journal's chain, and that its record is what the journal says."""
-    from reports.verify import verify as look  # noqa: PLC0415
+    from reports.verify import verify as look
 
     found = look(bundle)
     for fault in found.faults:
@@ -237,9 +237,9 @@ def verify(
 @app.command()
 def sweep() -> None:
     """Destroy what killed drills left behind, and close them with a report."""
-    from flows.settings import home  # noqa: PLC0415
-    from flows.sweep import sweep as clean  # noqa: PLC0415
-    from reports.bundle import bundle_path  # noqa: PLC0415
+    from flows.settings import home
+    from flows.sweep import sweep as clean
+    from reports.bundle import bundle_path
 
     failed = left = 0
     found = False
@@ -284,7 +284,7 @@ def entry(arguments: list[str]) -> int:
         typer.echo(f"drillbook: {error}", err=True)
         return REFUSED if isinstance(error, RefusedError) else NOT_KNOWN
     except Exception as error:  # noqa: BLE001 - an error nobody thought of is no verdict
-        from drills.secrets import VAULT  # noqa: PLC0415
+        from drills.secrets import VAULT
 
         typer.echo(f"drillbook: {VAULT.redact(f'{type(error).__name__}: {error}')}", err=True)
         return NOT_KNOWN

@@ -113,7 +113,7 @@ def quiet(_done: int, _total: int | None, _unit: str) -> None:
     """Nobody is told."""
 
 
-def scalar(address: Address, statement: str) -> Any:  # noqa: ANN401 - as the server gives it
+def scalar(address: Address, statement: str) -> Any:
     """The first value of the first row."""
     return run_sql(address, statement)[0][0]
 

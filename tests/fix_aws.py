@@ -35,7 +35,7 @@ MASTER = "master-password-of-production"
 
 
 @cache
-def _session() -> Any:  # noqa: ANN401 - boto3's
+def _session() -> Any:
     """One for all tests: to read botocore's own data takes longer than most of them."""
     import boto3  # noqa: PLC0415 - slow to import, and most tests need none
 
@@ -43,7 +43,7 @@ def _session() -> Any:  # noqa: ANN401 - boto3's
 
 
 @cache
-def _client(service: str, region: str) -> Any:  # noqa: ANN401 - boto3's
+def _client(service: str, region: str) -> Any:
     return _session().client(service, region_name=region)
 
 
@@ -60,11 +60,11 @@ class Cloud:
     asked: list[str] = field(default_factory=list)
     """Every request that was sent."""
 
-    def client(self, service: str = "rds", region: str = REGION) -> Any:  # noqa: ANN401 - boto3's
+    def client(self, service: str = "rds", region: str = REGION) -> Any:
         """As somebody else would ask."""
         return _client(service, region)
 
-    def moto(self, region: str = REGION) -> Any:  # noqa: ANN401 - moto's
+    def moto(self, region: str = REGION) -> Any:
         """Moto's own memory of RDS in that region."""
         from moto.backends import get_backend  # noqa: PLC0415 - slow to import
 
@@ -89,7 +89,7 @@ class Cloud:
         """Put something in the way of the next requests of this name."""
         left = [times]
 
-        def step(name: str) -> Any:  # noqa: ANN401 - an answer or nothing
+        def step(name: str) -> Any:
             if name != operation or not left[0]:
                 return None
             left[0] -= 1
@@ -107,7 +107,7 @@ class Cloud:
 
         self.faults.append(step)
 
-    def _before_send(self, request: Any, event_name: str, **_more: object) -> Any:  # noqa: ANN401 - botocore's own
+    def _before_send(self, request: Any, event_name: str, **_more: object) -> Any:
         name = event_name.rpartition(".")[2]
         self.asked.append(name)
         answers = [fault(name) for fault in self.faults]
@@ -244,7 +244,7 @@ def _build_production(cloud: Cloud) -> None:
     )
 
 
-def recovery(cloud: Cloud, address: str, method: str = "rds", /, **changes: object) -> Any:  # noqa: ANN401 - Rds or Aurora
+def recovery(cloud: Cloud, address: str, method: str = "rds", /, **changes: object) -> Any:
     """`recovery:` of a plan; the data side is a local server, reached as through a port forward."""
     bundle = cloud.raw.with_name("bundle.pem")
     if not bundle.exists():

@@ -57,7 +57,7 @@ def quiet(done: int, total: int, unit: str, about: str = "") -> None:
     """Nobody looks."""
 
 
-def total_check(**given: Any) -> TotalCheck:  # noqa: ANN401
+def total_check(**given: Any) -> TotalCheck:
     """A total over `ledger.amount`, unless told otherwise."""
     return TotalCheck.model_validate({"name": "ledger", "table": "ledger", "amount": "amount"} | given)
 
@@ -93,7 +93,7 @@ def checked(
     folder: Path,
     *,
     address: Address | None = None,
-    **wish: Any,  # noqa: ANN401
+    **wish: Any,
 ) -> dict[str, CheckResult]:
     """All checks of a plan, put to the database as it is now."""
     checks = Checks.model_validate({"amcheck": False} | wish)

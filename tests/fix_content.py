@@ -26,7 +26,7 @@ def content(
     digest: Digest = "fast",
     *totals: TotalCheck,
     address: Address | None = None,
-    **scope: Any,  # noqa: ANN401
+    **scope: Any,
 ) -> Measures:
     """What a drill measures of the tables."""
     wish = Wish(totals, digest=digest, structure=False, sequences=False)
@@ -37,7 +37,7 @@ def against(
     expected: Measures,
     database: Database,
     digest: Digest = "fast",
-    **given: Any,  # noqa: ANN401
+    **given: Any,
 ) -> dict[str, Verdict]:
     """Every table's verdict, with the database as the copy."""
     found = compare_content(expected, content(database, digest, like=expected, **given), Content())

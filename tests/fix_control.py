@@ -35,29 +35,29 @@ def a_total(*rows: tuple[str | None, str | None], by: tuple[str, ...] = ("curren
     )
 
 
-def checking(kind: str, given: dict[str, Any], **more: Any) -> TotalCheck:  # noqa: ANN401
+def checking(kind: str, given: dict[str, Any], **more: Any) -> TotalCheck:
     control = {kind: given, "amount": "amount", **more.pop("control", {})}
     return total_check(**({"by": BY} | more), control=control)
 
 
-def file_check(kind: str, path: Path, given: dict[str, Any] | None = None, **more: Any) -> TotalCheck:  # noqa: ANN401
+def file_check(kind: str, path: Path, given: dict[str, Any] | None = None, **more: Any) -> TotalCheck:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return checking(kind, {"path": str(path), "sha256": digest, **(given or {})}, **more)
 
 
-def csv_check(folder: Path, text: str | bytes, given: dict[str, Any] | None = None, **more: Any) -> TotalCheck:  # noqa: ANN401
+def csv_check(folder: Path, text: str | bytes, given: dict[str, Any] | None = None, **more: Any) -> TotalCheck:
     path = folder / "control.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return file_check("csv_file", path, given, **more)
 
 
-def json_check(folder: Path, text: str, given: dict[str, Any] | None = None, **more: Any) -> TotalCheck:  # noqa: ANN401
+def json_check(folder: Path, text: str, given: dict[str, Any] | None = None, **more: Any) -> TotalCheck:
     path = folder / "control.json"
     path.write_text(text)
     return file_check("json_file", path, given, **more)
 
 
-def excel_check(folder: Path, *rows: list[Any], **more: Any) -> TotalCheck:  # noqa: ANN401
+def excel_check(folder: Path, *rows: list[Any], **more: Any) -> TotalCheck:
     path, book = folder / "control.xlsx", openpyxl.Workbook()
     book.create_sheet("Balances")
     for row in rows:

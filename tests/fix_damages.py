@@ -100,7 +100,7 @@ class Books:
         """Sessions on it."""
         return partial(session, self.address, name="test", access=access, limits=STAGING_LIMITS)
 
-    def subject(self, **changes: Any) -> Subject:  # noqa: ANN401
+    def subject(self, **changes: Any) -> Subject:
         """It, as checks get to it."""
         told: dict[str, Any] = {"opened": utc_now()} | changes
         return Subject(self.opening(Access.READ_ONLY), self.opening(Access.READ_WRITE), a_log(), **told)
@@ -111,7 +111,7 @@ def checks_of(**changes: object) -> Checks:
     return Checks.model_validate(PLAN | changes)
 
 
-def controlled(books: Books, folder: Path, *damages: str, checks: Checks | None = None, **changes: Any) -> CheckResult:  # noqa: ANN401
+def controlled(books: Books, folder: Path, *damages: str, checks: Checks | None = None, **changes: Any) -> CheckResult:
     """The negative control of it, with these damages or those of a plan that names none."""
     wish = NegativeControl.model_validate({"damages": damages} if damages else {})
     told: dict[str, Any] = {"expected": books.expected, "subject": books.subject(), "advance": quiet} | changes

@@ -42,7 +42,7 @@ class Taken:
     workspace: Workspace
     log: Log
 
-    def locate(self, **wish: Any) -> dict[str, CheckResult]:  # noqa: ANN401
+    def locate(self, **wish: Any) -> dict[str, CheckResult]:
         """The content of the database as it is now, and the rows that differ."""
         checks = Checks.model_validate(ONLY_CONTENT | wish)
         subject = Subject(

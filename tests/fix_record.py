@@ -75,7 +75,7 @@ def tell(told: Iterable[tuple[float | None, Event]]) -> Told:
     return Told(fold(Reading(tuple(entries), head, len(lines))), b"".join(line + b"\n" for line in lines))
 
 
-def changed(record: Record, **fields: Any) -> Record:  # noqa: ANN401 - whatever the record holds
+def changed(record: Record, **fields: Any) -> Record:
     return record.model_copy(update=fields)
 
 

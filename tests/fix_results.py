@@ -29,7 +29,7 @@ def file(path: str) -> FileRef:
     return FileRef(path=path, sha256=hashlib.sha256(path.encode()).hexdigest(), size=len(path) * 97)
 
 
-def check(name: str, at: float, lines: list[Line], **given: Any) -> CheckResult:  # noqa: ANN401 - fields of the result
+def check(name: str, at: float, lines: list[Line], **given: Any) -> CheckResult:
     differing = [line for line in lines if line.verdict is not PASS]
     verdict = Verdict.worst(line.verdict for line in lines)
     said = {"reason": "every value is as expected" if verdict is PASS else f"{len(differing)} not as expected"}

@@ -52,7 +52,7 @@ class Kept:
         """Barman's home."""
         return self.source.repository
 
-    def method(self, desk: Path, home: Path | None = None, **plan: Any) -> Barman:  # noqa: ANN401
+    def method(self, desk: Path, home: Path | None = None, **plan: Any) -> Barman:
         """The method at this desk, for the home or a copy of it."""
         config = self.source.place / "barman.conf"
         if home is not None:

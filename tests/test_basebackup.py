@@ -228,7 +228,7 @@ def test_a_flipped_byte_in_the_backup_is_found_before_anything_is_made_of_it(
 ) -> None:
     take = BaseBackup._take
 
-    def flip(method: BaseBackup, *told: Any) -> Any:  # noqa: ANN401
+    def flip(method: BaseBackup, *told: Any) -> Any:
         done = take(method, *told)
         with (told[1] / "global" / "pg_control").open("r+b") as file:
             file.seek(4000)
@@ -252,7 +252,7 @@ def test_another_point_than_the_snapshot_is_held_against_closed_periods(
 ) -> None:
     take = BaseBackup.back_up
 
-    def mark(method: BaseBackup, *told: Any) -> Any:  # noqa: ANN401
+    def mark(method: BaseBackup, *told: Any) -> Any:
         done = take(method, *told)
         run_sql(pages.database.owner, "SELECT pg_create_restore_point('before the release')")
         return done
@@ -352,7 +352,7 @@ def test_the_rpo_counts_from_the_snapshot_however_late_its_wal_comes(
 ) -> None:
     asked: list[float] = []
 
-    def find(*told: Any, **more: Any) -> Any:  # noqa: ANN401
+    def find(*told: Any, **more: Any) -> Any:
         asked.append(time.monotonic())
         return NeedsMore("not yet") if asked[-1] < asked[0] + 3 else find_target(*told, **more)
 
@@ -366,7 +366,7 @@ def test_the_rpo_counts_from_the_snapshot_however_late_its_wal_comes(
 def test_production_keeps_no_wal_while_it_is_measured(home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def look(*told: Any) -> Any:  # noqa: ANN401
+    def look(*told: Any) -> Any:
         seen.append(run_sql(pages.database.owner, "SELECT slot_name FROM pg_replication_slots"))
         return measure(*told)
 
@@ -398,7 +398,7 @@ def test_a_flipped_byte_in_the_last_incremental_backup_is_found_before_it_is_com
 ) -> None:
     take = BaseBackup._take
 
-    def flip(method: BaseBackup, *told: Any) -> Any:  # noqa: ANN401
+    def flip(method: BaseBackup, *told: Any) -> Any:
         done = take(method, *told)
         if told[1].name == "data":
             path = max(told[1].rglob("INCREMENTAL.*"), key=lambda path: path.stat().st_size)

@@ -191,7 +191,7 @@ def test_evidence_that_cannot_be_written_is_kept_and_published_by_a_sweep(home: 
     """The folder becomes unwritable after the guard has looked: a file stands where a folder should be."""
     drill = open_drill(read_plan(write_plan(home, shop.plan())), requester=None, home=home, progress=Silent())
 
-    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:  # noqa: ANN401
+    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:
         if stage.__name__ == "check":
             (home.parent / "evidence").write_text("in the way")
         return stage(drill, *values)

@@ -230,7 +230,7 @@ def test_a_table_that_is_not_the_one_of_the_catalogue_any_more_is_unknown(
     database = make("CREATE TABLE t AS SELECT 1 AS a; ALTER TABLE t ADD PRIMARY KEY (a); CREATE TABLE other AS TABLE t")
     planned = tablework.TableWork.statement
 
-    def meanwhile(work: tablework.TableWork, *given: Any) -> str:  # noqa: ANN401
+    def meanwhile(work: tablework.TableWork, *given: Any) -> str:
         monkeypatch.undo()
         database.run(change)
         return planned(work, *given)

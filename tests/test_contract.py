@@ -66,7 +66,7 @@ class Method:
         return self.source.owner
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=[pytest.param(one, marks=() if one in QUICK else pytest.mark.thorough) for one in METHODS])
 def method(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Method]:
     """Each of them. Who archives WAL writes some all the time: what is idle archives nothing."""
     if request.param in {"pgbackrest", "barman"}:
@@ -132,9 +132,6 @@ def test_a_cent_in_the_copy_fails(home: Path, method: Method) -> None:
     is_gone(home, method, record)
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param(one, marks=() if one in QUICK else pytest.mark.thorough) for one in METHODS], indirect=True
-)
 def test_stopped_with_a_copy_that_runs_it_leaves_nothing_and_does_not_pass(home: Path, method: Method) -> None:
     def stop(_drill: Drill) -> None:
         raise KeyboardInterrupt

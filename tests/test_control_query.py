@@ -61,7 +61,7 @@ def url_of(database: Database, scheme: str = "postgresql+psycopg", password: str
     return f"{scheme}://{parts['user']}{middle}@/{parts['dbname']}?host={parts['host']}&port={parts['port']}"
 
 
-def query_check(url: str, statement: str = SUMS, **more: Any) -> TotalCheck:  # noqa: ANN401
+def query_check(url: str, statement: str = SUMS, **more: Any) -> TotalCheck:
     given = {"url": url, "sql": statement, "password": "env:WAREHOUSE_PASSWORD"} | more.pop("given", {})
     return checking("query", given, **more)
 
@@ -189,7 +189,7 @@ def erp(tmp_path: Path) -> Path:
     return path
 
 
-def sqlite_check(path: Path, statement: str, **more: Any) -> TotalCheck:  # noqa: ANN401
+def sqlite_check(path: Path, statement: str, **more: Any) -> TotalCheck:
     return checking("query", {"url": f"sqlite:///{path}", "sql": statement}, **more)
 
 

@@ -45,7 +45,7 @@ def run_drill(home: Path, plan: dict[str, Any], before: dict[str, Callable[[Dril
     """Run a plan; `before` does something to a drill ahead of the stage of that name."""
     drill = open_drill(read_plan(write_plan(home, plan)), requester=None, home=home, progress=Silent())
 
-    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:  # noqa: ANN401
+    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:
         if before and stage.__name__ in before:
             before.pop(stage.__name__)(drill)
         return stage(drill, *values)
@@ -73,7 +73,7 @@ def on_copy(statement: str) -> Callable[[Drill], None]:
     return damage
 
 
-def result_of(record: Record, name: str) -> Any:  # noqa: ANN401
+def result_of(record: Record, name: str) -> Any:
     return next(result for result in record.checks["after restore"] if result.name == name)
 
 
@@ -288,7 +288,7 @@ def test_a_table_dropped_from_the_dumps_list_is_missing(
 ) -> None:
     real = run_tool
 
-    def without_notes(arguments: list[str], **kwargs: Any) -> Any:  # noqa: ANN401
+    def without_notes(arguments: list[str], **kwargs: Any) -> Any:
         if arguments[0].endswith("pg_restore"):
             listed = subprocess.run(
                 [arguments[0], "--list", arguments[-1]], capture_output=True, text=True, check=True

@@ -56,7 +56,7 @@ def held_now(database: Database, statement: timedelta = timedelta(seconds=60)) -
     return measure(opening(database.reader, statement), wish, Scope(2), a_log(), quiet)
 
 
-def asked(database: Database, expected: Measures, folder: Path, **wish: Any) -> CheckResult:  # noqa: ANN401
+def asked(database: Database, expected: Measures, folder: Path, **wish: Any) -> CheckResult:
     """The answer of the check, put to the database as it is now, with what each lists beside it in the CSV."""
     subject = Subject(opening(database.reader), opening(database.owner), a_log(), utc_now(), jobs=2)
     what = expectations(expected).model_copy(update={"basis": Basis.CLOSED_PERIOD})

@@ -37,10 +37,10 @@ def opened(home: Path, plan: dict[str, Any], progress: Progress | None = None) -
     return open_drill(file, requester=None, home=home, progress=progress or Silent())
 
 
-def before(name: str, what: Callable[[Drill], object]) -> Any:  # noqa: ANN401
+def before(name: str, what: Callable[[Drill], object]) -> Any:
     """Do something ahead of the stage of that name."""
 
-    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:  # noqa: ANN401
+    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:
         if stage.__name__ == name:
             what(drill)
         return stage(drill, *values)
@@ -78,7 +78,7 @@ def test_an_outage_whose_name_reads_like_markup_is_shown_as_it_is(
 
 
 def test_a_runner_that_breaks_between_stages_is_unknown_and_not_an_interruption(home: Path, shop: Database) -> None:
-    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:  # noqa: ANN401
+    def step(stage: Callable[..., Any], drill: Drill, *values: object) -> Any:
         if stage.__name__ == "check":
             raise ConnectionResetError("the scheduler is gone")
         return stage(drill, *values)

@@ -62,7 +62,7 @@ def dump(database: Database, place: Path, form: str = "custom", more: Sequence[s
     return path
 
 
-def plan(database: Database, path: Path | str, recovery: dict[str, Any] | None = None, **changes: object) -> Any:  # noqa: ANN401 - as Database.plan
+def plan(database: Database, path: Path | str, recovery: dict[str, Any] | None = None, **changes: object) -> Any:
     """A plan for a drill from this dump."""
     told = {"method": "dump_file", "path": str(path)} | (recovery or {})
     quick: dict[str, Any] = {"negative_control": {"enabled": False}, "checks": CLOSED | {"may_be_empty": NO_NOTES}}

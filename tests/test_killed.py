@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 from fix_postgres import Database, open_sessions, run_sql, write_plan
-from fix_thorough import ASKED
 
 from drills.clusters import Cluster
 from drills.events import Entry, Event
@@ -78,26 +77,27 @@ def no_session_is_left(database: Database) -> None:
         assert time.monotonic() < until, open_sessions(database.owner)
 
 
-def at_step(step: int) -> Callable[[int, Event], bool]:
-    """At this entry. In CI the frames of stages do not count, and of several of a kind in a row the first alone."""
-    every, passed, before = bool(os.environ.get(ASKED)), 0, ""
-
-    def when(_seq: int, said: Event) -> bool:
-        nonlocal passed, before
-        counts = every or (said.event != before and not said.event.startswith("stage "))
-        passed, before = passed + counts, said.event
-        return counts and passed == step
-
-    return when
-
-
-@pytest.mark.timeout(900)
-def test_killed_after_each_step_it_leaves_nothing_and_testifies(home: Path, shop: Database) -> None:
+def plan_to_kill(home: Path, shop: Database) -> Path:
     few = {"tables": False, "structure": False, "sequences": False, "amcheck": False}
     damages = {"damages": ["one cent", "lost row"]}
-    plan = write_plan(home, shop.plan(outages=[OUTAGE], checks=few, negative_control=damages))
+    return write_plan(home, shop.plan(outages=[OUTAGE], checks=few, negative_control=damages))
+
+
+@pytest.mark.parametrize("event", ["intended", "snapshot taken", "loss declared", "round ended", "outage ended"])
+def test_killed_at_this_entry_it_leaves_nothing_and_testifies(home: Path, shop: Database, event: str) -> None:
+    assert killed(home, plan_to_kill(home, shop), lambda _seq, said: said.event == event)
+    record = swept(home)
+    no_session_is_left(shop)
+    assert (record.outcome, record.verdict) == (Outcome.INTERRUPTED, Verdict.UNKNOWN)
+    assert "interrupted" in " ".join(record.reasons)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(900)
+def test_killed_after_each_step_it_leaves_nothing_and_testifies(home: Path, shop: Database) -> None:
+    plan = plan_to_kill(home, shop)
     step = 1
-    while killed(home, plan, at_step(step)):
+    while killed(home, plan, lambda seq, _event, step=step: seq == step):  # type: ignore[misc]
         record = swept(home)
         no_session_is_left(shop)
         if record.outcome is not Outcome.FINISHED:
@@ -105,7 +105,7 @@ def test_killed_after_each_step_it_leaves_nothing_and_testifies(home: Path, shop
             assert "interrupted" in " ".join(record.reasons)
         step += 1
     # The last one ran to its end, and it had many steps to be killed at.
-    assert step > (35 if os.environ.get(ASKED) else 18)
+    assert step > 35
     whole = drill_named(max((home / "drills").iterdir()).name)
     assert (whole.outcome, whole.verdict) == (Outcome.FINISHED, Verdict.PASS)
 

@@ -40,7 +40,7 @@ SIGN = {"column": "side", "positive": ["D"], "negative": ["C"]}
 BY = {"currency": "currency"}
 
 
-def table(amount: str, name: str = "posting", **given: Any) -> dict[str, Any]:  # noqa: ANN401
+def table(amount: str, name: str = "posting", **given: Any) -> dict[str, Any]:
     return {"table": name, "amount": amount, "by": BY} | given
 
 
@@ -95,7 +95,7 @@ def make(production: Cluster) -> Iterator[Make]:
         yield makes
 
 
-def ledger_check(rule: str, **given: Any) -> LedgerCheck:  # noqa: ANN401
+def ledger_check(rule: str, **given: Any) -> LedgerCheck:
     return LedgerCheck.model_validate({"name": "books", **RULES[rule], **given})
 
 

@@ -133,7 +133,7 @@ def test_a_dump_is_not_waited_for_when_measuring_has_failed(
     told: list[str] = []
     real = run_tool
 
-    def run(arguments: Sequence[str], **given: Any) -> Any:  # noqa: ANN401
+    def run(arguments: Sequence[str], **given: Any) -> Any:
         done = real(arguments, **given)
         told.append(arguments[0])
         return done

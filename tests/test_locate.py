@@ -486,7 +486,7 @@ def test_a_copy_that_was_mended_meanwhile_proves_nothing(make: Make, tmp_path: P
     database.run("UPDATE entry SET said = 'x' WHERE id = 9")
 
     @contextmanager
-    def mending(scan: Scan, buckets: Any) -> Iterator[TableRows]:  # noqa: ANN401
+    def mending(scan: Scan, buckets: Any) -> Iterator[TableRows]:
         database.run("UPDATE entry SET said = 'entry 9' WHERE id = 9")
         with taken.give_rows(scan, buckets) as rows:
             yield rows
@@ -545,7 +545,7 @@ def test_expected_rows_may_come_from_the_sources_own_snapshot(make: Make, tmp_pa
     assert 'WHERE "id" BETWEEN' in asked
 
 
-def scan_of(**given: Any) -> Scan:  # noqa: ANN401
+def scan_of(**given: Any) -> Scan:
     told = {"namespace": "public", "name": "t", "columns": ("v", "id"), "key": ("id",), "digest": "hash", "row": "1"}
     return Scan.model_validate(told | {"bucket": '"id"::bigint >> 12'} | given)
 

@@ -177,7 +177,7 @@ def test_killed_it_is_swept_and_nothing_is_left_at_aws(
 ) -> None:
     seen: list[str] = []
 
-    def when(_seq: int, event: Any) -> bool:  # noqa: ANN401 - any event
+    def when(_seq: int, event: Any) -> bool:
         seen.append(event.event)
         return event.event == moment or (event.event == "intended" and seen.count("intended") == moment)
 

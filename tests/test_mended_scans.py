@@ -84,7 +84,7 @@ def test_a_group_named_like_a_keyword_means_the_same_with_the_scan_and_alone(
     assert groups_of(along, '"user"') == {("x",): "1", ("y",): "2"}
 
 
-def content_of(make: Make, tmp_path: Path, script: str, damage: str, **wish: Any) -> CheckResult:  # noqa: ANN401
+def content_of(make: Make, tmp_path: Path, script: str, damage: str, **wish: Any) -> CheckResult:
     """The answer to the content check after a change."""
     database = make(script)
     expected = measured(database)

@@ -311,7 +311,7 @@ def test_what_was_found_stays_found_when_the_time_is_over(
 def test_what_was_found_stays_found_when_a_question_cannot_be_asked(
     books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(wish: Checks, *rest: Any) -> object:  # noqa: ANN401
+    def broken(wish: Checks, *rest: Any) -> object:
         if wish.row_counts:
             raise CheckError("relations: canceling statement due to statement timeout")
         return run_checks(wish, *rest)

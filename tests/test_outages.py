@@ -31,7 +31,7 @@ SOUND = {**QUICK, "synchronous_commit": "on"}
 FORGETFUL = {**QUICK, "synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}
 
 
-def wish(**changes: Any) -> KillServer:  # noqa: ANN401 - as the plan takes it
+def wish(**changes: Any) -> KillServer:
     told = {"kind": "kill_server", "name": "server killed", "steady": "300ms", "down": "100ms", "limit": "30s"}
     return KillServer.model_validate(told | changes)
 

@@ -38,7 +38,7 @@ class Stanza:
     """How far the archive goes."""
     counts: dict[str, object]
 
-    def method(self, desk: Path, repository: Path | None = None, **plan: Any) -> Pgbackrest:  # noqa: ANN401
+    def method(self, desk: Path, repository: Path | None = None, **plan: Any) -> Pgbackrest:
         """The method at this desk, for the repository or a copy of it."""
         told = {"method": "pgbackrest", "stanza": "shop", "repo_path": str(repository or self.source.repository)}
         wish = Plan.model_validate(told | {"restore_timeout": "1min"} | plan)

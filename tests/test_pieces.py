@@ -274,7 +274,7 @@ def test_locks_are_given_back_while_the_rest_is_read(make: Make, monkeypatch: py
     held: list[int] = []
     together = lotwork._together
 
-    def counting(connection: psycopg.Connection, *given: Any) -> Any:  # noqa: ANN401
+    def counting(connection: psycopg.Connection, *given: Any) -> Any:
         held.append(connection.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()").fetchall()[0][0])
         return together(connection, *given)
 

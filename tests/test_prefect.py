@@ -87,7 +87,7 @@ def deployed(prefect_environment: dict[str, str]) -> Iterator[dict[str, str]]:
         worker.wait(20)
 
 
-def ask(environment: dict[str, str], path: str, **body: Any) -> Any:  # noqa: ANN401
+def ask(environment: dict[str, str], path: str, **body: Any) -> Any:
     """What the API answers."""
     answer = httpx.post(f"{environment['PREFECT_API_URL']}{path}", json=body, timeout=30)
     answer.raise_for_status()

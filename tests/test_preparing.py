@@ -45,7 +45,7 @@ def make(production: Cluster) -> Iterator[Make]:
         yield make
 
 
-def refused(database: Database, *, copy_of_now: bool = True, **checks: Any) -> list[Unprepared]:  # noqa: ANN401
+def refused(database: Database, *, copy_of_now: bool = True, **checks: Any) -> list[Unprepared]:
     """What the source does not take."""
     statements = statements_of(Checks.model_validate(checks), utc_now())
     with opening(database.reader, timedelta(seconds=5))() as connection:

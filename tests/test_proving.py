@@ -67,7 +67,7 @@ def test_a_clone_that_cannot_be_made_is_unknown_and_the_drill_goes_on(
 ) -> None:
     begin = proving._refuse_without_room
 
-    def occupied(drill: Drill, server: Any, outside: Address) -> None:  # noqa: ANN401
+    def occupied(drill: Drill, server: Any, outside: Address) -> None:
         begin(drill, server, outside)
         assert drill.copy is not None
         kept.append(session(drill.copy, name="psql", access=Access.READ_ONLY, limits=STAGING_LIMITS))

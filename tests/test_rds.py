@@ -18,7 +18,7 @@ from drills.recovery.aws.destroy import destroy
 from drills.sessions import STAGING_LIMITS, Access, session
 
 
-def backed_up(cloud: Cloud, name: str, kind: str = "automated", region: str = REGION) -> Any:  # noqa: ANN401 - moto's
+def backed_up(cloud: Cloud, name: str, kind: str = "automated", region: str = REGION) -> Any:
     """A snapshot of production that is there already; the first of them is the oldest."""
     moto = cloud.moto()
     made = moto.create_db_snapshot("billing", name, snapshot_type=kind)

@@ -249,6 +249,7 @@ def test_under_load_every_row_is_equal_and_the_repository_is_only_read(home: Pat
     assert [path for path in changed if not Path(path).name.startswith("archive.info")] == []
 
 
+@pytest.mark.thorough
 def test_a_backup_that_is_too_old_fails_by_a_check_of_its_own(home: Path, busy: Kept) -> None:
     record = run_drill(home, busy.plan({"max_age": "1ms"}))
     assert record.verdict is Verdict.FAIL
@@ -289,6 +290,7 @@ def test_a_segment_that_is_missing_between_backup_and_snapshot_is_a_fail_that_sa
     nothing_is_left(home, record)
 
 
+@pytest.mark.thorough
 def test_a_flipped_byte_in_the_backup_is_found_by_the_restore(home: Path, busy_backrest: Kept) -> None:
     record = run_drill(home, busy_backrest.plan(), {"restore": lambda _drill: flip_newest(busy_backrest)})
     busy_backrest.taken.clear()

@@ -73,7 +73,7 @@ def asked(
     *,
     emptied: dict[str, int] | None = None,
     log: Log | None = None,
-    **wish: Any,  # noqa: ANN401 - whatever a plan may say
+    **wish: Any,
 ) -> CheckResult:
     """One smoke check, put to the database."""
     check = SMOKE.validate_python({"name": "smoke", **wish})

@@ -60,7 +60,7 @@ CREATE OR REPLACE FUNCTION two(value int) RETURNS int IMMUTABLE LANGUAGE plpgsql
 QUICK = {"negative_control": {"enabled": False}}
 
 
-def plan(database: Database, **changes: object) -> Any:  # noqa: ANN401 - as Database.plan
+def plan(database: Database, **changes: object) -> Any:
     return database.plan(recovery={"method": "stream"}, **changes)
 
 
@@ -133,6 +133,7 @@ def test_a_stream_that_breaks_off_at_either_end_never_passes_leaves_nothing_and_
     assert open_sessions(shop.owner) == []
 
 
+@pytest.mark.thorough
 def test_a_warning_of_pg_dump_is_unknown_unless_the_plan_accepts_it(home: Path, shop: Database) -> None:
     shop.run(WARNING % "the gap")
     record = run_drill(home, plan(shop, **QUICK))
@@ -210,6 +211,7 @@ def test_a_dump_that_is_not_done_in_time_is_stopped(home: Path, shop: Database) 
     no_session_is_left(shop)
 
 
+@pytest.mark.thorough
 def test_under_load_every_row_is_as_the_snapshot_saw_it(
     home: Path, production: Cluster, shop: Database, tmp_path: Path
 ) -> None:
@@ -233,6 +235,7 @@ class Fatal(Silent):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.thorough
 def test_killed_in_the_midst_of_the_dump_it_leaves_nothing_once_it_is_swept(home: Path, shop: Database) -> None:
     shop.run(WIDE)
     path = write_plan(home, plan(shop))

@@ -331,7 +331,7 @@ def make(production: Cluster) -> Iterator[Make]:
         yield makes
 
 
-def journal_check(**given: Any) -> TotalCheck:  # noqa: ANN401
+def journal_check(**given: Any) -> TotalCheck:
     return total_check(**({"table": "journal"} | given))
 
 

@@ -23,7 +23,7 @@ _SMALL = 2**20
 """Bytes up to which a table shares a statement with others."""
 
 
-def in_lots(works: Iterable[TableWork]) -> tuple[list[list[TableWork]], list[TableWork]]:
+def share_out(works: Iterable[TableWork]) -> tuple[list[list[TableWork]], list[TableWork]]:
     """Lots of small tables, and the tables that are read by themselves."""
     lots: list[list[TableWork]] = []
     alone: list[TableWork] = []

@@ -67,7 +67,7 @@ def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: pla
         waiting = waiting_for_standbys(source.leader)
         with exported_snapshot(source.leader) as snapshot:
             if wish.aligned:  # of several the last one counts
-                drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
+                drill.say(events.SnapshotTaken(snapshot=snapshot))
             found = _wait_for_target(drill, archive, snapshot, wish)
             if isinstance(found, Aligned):
                 found = pass_over_waiting(found, waiting)

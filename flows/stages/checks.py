@@ -76,11 +76,11 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
         )
         with sessions.cancelled_on_error(), writing.cancelled_on_error():
             for result in run_checks(drill.plan.checks, expected, subject, folder, drill.progress.advance):
-                drill.journal.append(events.Checked(round=name, result=result))
+                drill.say(events.Checked(round=name, result=result))
                 verdicts.append(result.verdict)
         keep_queries(drill, log.queries)
         verdict = Verdict.worst(verdicts)
-        drill.journal.append(events.RoundEnded(round=name, verdict=verdict))
+        drill.say(events.RoundEnded(round=name, verdict=verdict))
     return verdict
 
 
@@ -110,10 +110,10 @@ def try_out(drill: Drill, server: Server) -> Verdict:
         probe = Applications(partial(address_of_copy, drill), drill.id, drill.raw, Path.cwd())
         verdicts = []
         for result in try_programs(drill.plan.checks, probe, drill.folder / "reconcile" / file_name(BY_PROGRAMS)):
-            drill.journal.append(events.Checked(round=BY_PROGRAMS, result=result))
+            drill.say(events.Checked(round=BY_PROGRAMS, result=result))
             verdicts.append(result.verdict)
         verdict = Verdict.worst(verdicts)
-        drill.journal.append(events.RoundEnded(round=BY_PROGRAMS, verdict=verdict))
+        drill.say(events.RoundEnded(round=BY_PROGRAMS, verdict=verdict))
     return verdict
 
 

@@ -73,7 +73,7 @@ class Expecting:
         found = measures.model_copy(update={"sequences": stand, "queries": tuple(self.log.queries)})
         expected = expect(snapshot, PINNED, found, controls, self.platform, basis)
         file = write_expectations(expected, self.drill.folder)
-        self.drill.journal.append(events.Expected(file=file))
+        self.drill.say(events.Expected(file=file))
         return file
 
     def file_of_closed_periods(self) -> FileRef:

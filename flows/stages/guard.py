@@ -70,7 +70,7 @@ def look(drill: Drill) -> Server:
             findings += [*_look_at_tools(drill, server, source, staging), *_look_at_room(drill, server, size)]
         findings.append(guard.judge_evidence(Path(plan.evidence.folder)))
         findings.append(_hold_database(drill, server, findings))
-        drill.journal.append(events.Guarded(findings=tuple(findings), source=server))
+        drill.say(events.Guarded(findings=tuple(findings), source=server))
         guard.refuse_if_any(findings)
         drill.source, drill.staging, drill.source_server = source, staging, server
         drill.begun = True

@@ -56,7 +56,7 @@ def take_stream(drill: Drill, server: Server, wish: plan.Stream) -> tuple[Backup
 
 def _take(drill: Drill, source: Expecting, dump: Callable[[Snapshot, Progress], Taken]) -> tuple[Backup, FileRef]:
     with exported_snapshot(source.leader) as snapshot:
-        drill.journal.append(events.SnapshotTaken(snapshot=snapshot))
+        drill.say(events.SnapshotTaken(snapshot=snapshot))
         before = source.sequences()
         with ThreadPoolExecutor(1, "expectations") as pool, source.sessions.cancelled_on_error():
             measuring = pool.submit(source.measure, snapshot)
@@ -64,7 +64,7 @@ def _take(drill: Drill, source: Expecting, dump: Callable[[Snapshot, Progress], 
             measures = measuring.result()
     file = source.file(snapshot, measures, before)
     backup = taken.backup.model_copy(update={"surroundings": source.around})
-    drill.journal.append(events.BackedUp(backup=backup))
+    drill.say(events.BackedUp(backup=backup))
     check_log(drill, taken.log)
     return backup, file
 
@@ -84,7 +84,7 @@ def take_given(drill: Drill, server: Server, wish: plan.GivenDump) -> tuple[Back
     with expecting(drill, server) as source:
         file = source.file_of_closed_periods()
         backup = taken.backup.model_copy(update={"surroundings": source.around})
-    drill.journal.append(events.BackedUp(backup=backup))
+    drill.say(events.BackedUp(backup=backup))
     return backup, file
 
 

@@ -61,7 +61,7 @@ def pick_snapshot(drill: Drill, server: Server, wish: plan.Rds | plan.Aurora) ->
     with expecting(drill, server) as source:
         file = source.file_of_closed_periods()
         backup = taken.backup.model_copy(update={"surroundings": source.around})
-    drill.journal.append(events.BackedUp(backup=backup))
+    drill.say(events.BackedUp(backup=backup))
     return backup, file
 
 

@@ -35,4 +35,4 @@ def injure(drill: Drill, wish: KillServer) -> None:
             journal_fault=lambda: drill.say(events.FaultIntended(outage=wish.name)),
         )
         evidence = FileRef.of(beats, drill.folder)
-        drill.journal.append(events.OutageEnded(result=result.model_copy(update={"evidence": evidence})))
+        drill.say(events.OutageEnded(result=result.model_copy(update={"evidence": evidence})))

@@ -58,7 +58,7 @@ def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Bac
         backup = found.model_copy(update={"surroundings": source.around})
     drill.restore_command = copy_from_folder(wal)
     drill.aligned = measured.aligned
-    drill.journal.append(events.BackedUp(backup=backup, reaches=_reaches(wish.to, measured)))
+    drill.say(events.BackedUp(backup=backup, reaches=_reaches(wish.to, measured)))
     check_log(drill, taken.log)
     return backup, file
 
@@ -87,7 +87,7 @@ def pick_pages(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Barman
         file = source.file(measured.snapshot, measured.measures, before, _basis(measured))
         backup = backup.model_copy(update={"surroundings": source.around})
     drill.aligned = measured.aligned
-    drill.journal.append(events.BackedUp(backup=backup, reaches=_reaches(wish.to, measured)))
+    drill.say(events.BackedUp(backup=backup, reaches=_reaches(wish.to, measured)))
     return backup, file
 
 

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 
 from drills import events, plan
 from drills.commits import Alignment
-from drills.planned import AFTER_RESTORE, ALIGNMENT
-from drills.records import Backup, Basis, CheckResult, Copy, Server, Verdict, utc_now
+from drills.planned import ALIGNMENT
+from drills.records import Backup, Basis, Copy, Server, Verdict
 from drills.recovery.pages.adopt import adopt_cluster
 from drills.recovery.pages.proof import prove_alignment
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from flows.runtime import Drill, given
 from flows.stages.physical_backup import repository_of
-from flows.stages.shared import check_likeness, check_log, staging_place, workspace_of
+from flows.stages.shared import check_likeness, check_log, check_once, staging_place, workspace_of
 
 IN_PLACE = "the pages lay where the copy runs before the loss was declared: bringing them there is not in the RTO"
 
@@ -58,7 +58,7 @@ def recover_pages(
         if drill.aligned is not None:
             alignment = prove_alignment(connection, drill.aligned, adopted.recovered)
             drill.say(events.AlignmentProved(alignment=alignment))
-            drill.say(events.Checked(round=AFTER_RESTORE, result=_as_check(alignment)))
+            _check_alignment(drill, alignment)
     return Copy(
         server=there,
         made=True,
@@ -68,9 +68,10 @@ def recover_pages(
     )
 
 
-def _as_check(alignment: Alignment) -> CheckResult:
-    asked = alignment.hidden_asked + alignment.seen_asked
-    return CheckResult(
+def _check_alignment(drill: Drill, alignment: Alignment) -> None:
+    asked, sound = alignment.hidden_asked + alignment.seen_asked, alignment.verdict is Verdict.PASS
+    check_once(
+        drill,
         name=ALIGNMENT,
         kind=ALIGNMENT,
         verdict=alignment.verdict,
@@ -78,10 +79,8 @@ def _as_check(alignment: Alignment) -> CheckResult:
         basis=Basis.WAL,
         expected=f"the transactions of snapshot {alignment.snapshot}, and no others",
         actual=f"replayed to {alignment.replayed}; {asked} transactions asked for",
-        difference="none" if alignment.verdict is Verdict.PASS else alignment.reason,
+        difference="none" if sound else alignment.reason,
         sql=alignment.sql,
-        started=utc_now(),
-        seconds=0.0,
         compared=asked,
-        differing=0 if alignment.verdict is Verdict.PASS else 1,
+        differing=int(not sound),
     )

@@ -122,27 +122,25 @@ def keep_queries(drill: Drill, queries: list[Query]) -> None:
             file.write(query.canonical() + b"\n")
 
 
+def check_once(drill: Drill, **told: object) -> None:
+    """What was found out on the way to the copy is a check of the first round like any other."""
+    usual = {"basis": Basis.NONE, "sql": "", "started": utc_now(), "seconds": 0.0, "compared": 1}
+    drill.say(events.Checked(round=AFTER_RESTORE, result=CheckResult.model_validate(usual | told)))
+
+
 def check_finding(drill: Drill, finding: Finding, kind: str, name: str = "") -> None:
-    """What was found out about backup or copy is a check like any other."""
-    drill.journal.append(
-        events.Checked(
-            round=AFTER_RESTORE,
-            result=CheckResult(
-                name=name or finding.name,
-                kind=kind,
-                verdict=finding.verdict,
-                reason=f"{finding.found} ({finding.hint})" if finding.hint else finding.found,
-                basis=Basis.NONE,
-                expected="as the plan and the source say",
-                actual=finding.found,
-                difference="none" if finding.verdict is Verdict.PASS else finding.found,
-                sql="",
-                started=utc_now(),
-                seconds=0.0,
-                compared=1,
-                differing=0 if finding.verdict is Verdict.PASS else 1,
-            ),
-        )
+    """What was found out about backup or copy."""
+    sound = finding.verdict is Verdict.PASS
+    check_once(
+        drill,
+        name=name or finding.name,
+        kind=kind,
+        verdict=finding.verdict,
+        reason=f"{finding.found} ({finding.hint})" if finding.hint else finding.found,
+        expected="as the plan and the source say",
+        actual=finding.found,
+        difference="none" if sound else finding.found,
+        differing=int(not sound),
     )
 
 
@@ -169,25 +167,16 @@ def check_likeness(drill: Drill, connection: psycopg.Connection) -> None:
 
 
 def check_log(drill: Drill, log: ToolLog) -> None:
-    """What a tool said is a check like any other."""
+    """What a tool said."""
     said = [*log.errors, *log.warnings]
-    drill.journal.append(
-        events.Checked(
-            round=AFTER_RESTORE,
-            result=CheckResult(
-                name=f"what {log.tool} said",
-                kind="tool_log",
-                verdict=log.verdict,
-                reason=log.reason,
-                basis=Basis.NONE,
-                expected="no error, no warning",
-                actual="\n".join(said[:20]) or "nothing",
-                difference=f"{len(log.errors)} errors, {len(log.warnings)} warnings",
-                sql="",
-                started=utc_now(),
-                seconds=0.0,
-                compared=1,
-                differing=len(said),
-            ),
-        )
+    check_once(
+        drill,
+        name=f"what {log.tool} said",
+        kind="tool_log",
+        verdict=log.verdict,
+        reason=log.reason,
+        expected="no error, no warning",
+        actual="\n".join(said[:20]) or "nothing",
+        difference=f"{len(log.errors)} errors, {len(log.warnings)} warnings",
+        differing=len(said),
     )
