@@ -52,6 +52,7 @@ def start(place: Path, rows: int) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.thorough
 def test_it_runs_from_end_to_end_and_writes_its_page(place: Path) -> None:
     said, _ = start(place, 2000).communicate()
     page = (place / "page.md").read_text()

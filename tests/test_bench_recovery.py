@@ -101,6 +101,7 @@ def test_interrupted_it_removes_what_it_made_and_writes_nothing(place: Path) -> 
     assert processes_using(place) == []
 
 
+@pytest.mark.thorough
 def test_a_copy_that_is_not_the_source_has_no_time(place: Path) -> None:
     tools = embedded_tools()
     with stocked(place / "source", tools, 400, {}) as cluster:
