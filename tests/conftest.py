@@ -8,6 +8,7 @@ pytest_plugins = [
     "fix_prefect",
     "fix_archiving",
     "fix_aws",
+    "fix_bench",
     "fix_repository",
     "fix_thorough",
 ]

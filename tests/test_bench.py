@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -20,42 +16,22 @@ from bench.goals import judge
 from bench.ledger import BY_HAND, handful, keys, ten_rows
 from bench.page import render
 from bench.peers import PEERS
-from bench.results import Findings, Machine, PeerResult, Run, Series
+from bench.results import Findings, PeerResult, Run, Series
+from fix_bench import MACHINE, start_bench
 
 from drills.clusters import processes_using
-
-MACHINE = Machine("some processor", 2, 8, 0.1, "3.11", "18.6", {"shared_buffers": "1GB"})
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that the servers' account can get to."""
-    folder = Path(tempfile.mkdtemp(prefix="drillbook-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def start(place: Path, rows: int) -> subprocess.Popen[str]:
     """The benchmark with its temporary files in this place, without peers and small tables."""
-    told = f"--rows {rows} --fault-rows 0 --tables 0 --repetitions 1 --peers none --output {place / 'page.md'}"
-    told += f" --recovery-rows 0 --recovery-output {place / 'recovery.md'}"
-    temporary = place / "tmp"
-    temporary.mkdir(mode=0o755)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(temporary)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", *told.split()],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    told = f"--rows {rows} --fault-rows 0 --tables 0 --repetitions 1 --output {place / 'page.md'}"
+    return start_bench(place, f"{told} --recovery-rows 0 --recovery-output {place / 'recovery.md'}")
 
 
 @pytest.mark.thorough
-def test_it_runs_from_end_to_end_and_writes_its_page(place: Path) -> None:
-    said, _ = start(place, 2000).communicate()
-    page = (place / "page.md").read_text()
+def test_it_runs_from_end_to_end_and_writes_its_page(bench_place: Path) -> None:
+    said, _ = start(bench_place, 2000).communicate()
+    page = (bench_place / "page.md").read_text()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in page.splitlines() if " | " in line}
     for contest in CONTESTS:
         assert re.fullmatch(r"\d+\.\d\d", rows[contest.name][0]), said + page
@@ -63,21 +39,21 @@ def test_it_runs_from_end_to_end_and_writes_its_page(place: Path) -> None:
         assert re.fullmatch(r"\d+\.\d\d", rows[name][0]), page
     assert "could not be done" not in page
     assert "--rows 2000" in page
-    assert str(place) not in page
-    assert list((place / "tmp").iterdir()) == []
-    assert not (place / "recovery.md").exists()
+    assert str(bench_place) not in page
+    assert list((bench_place / "tmp").iterdir()) == []
+    assert not (bench_place / "recovery.md").exists()
 
 
-def test_interrupted_it_removes_what_it_made_and_writes_nothing(place: Path) -> None:
-    process = start(place, 200_000)
+def test_interrupted_it_removes_what_it_made_and_writes_nothing(bench_place: Path) -> None:
+    process = start(bench_place, 200_000)
     assert process.stdout is not None
     assert "making a ledger" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate()
     assert process.returncode == 130, said
-    assert list((place / "tmp").iterdir()) == []
-    assert not (place / "page.md").exists()
-    assert processes_using(place) == []
+    assert list((bench_place / "tmp").iterdir()) == []
+    assert not (bench_place / "page.md").exists()
+    assert processes_using(bench_place) == []
 
 
 def test_a_child_that_takes_too_long_is_ended(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,43 +19,24 @@ from bench.pair import run
 from bench.restored import Copied, Restored, judge
 from bench.restores import Source, copy_once
 from bench.restores_page import render
-from bench.results import Machine
 from bench.stock import TABLES, stocked
+from fix_bench import MACHINE, start_bench
 
 from drills.clusters import processes_using
 from drills.tools import embedded_tools, newest_system_tools
 
-MACHINE = Machine("some processor", 2, 8, 0.1, "3.11", "18.6", {"shared_buffers": "1GB"})
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that the servers' account can get to."""
-    folder = Path(tempfile.mkdtemp(prefix="drillbook-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
 
 def start(place: Path, rows: int) -> subprocess.Popen[str]:
     """The part of recovery alone, without pgcopydb, with its temporary files in this place."""
-    told = f"--rows 0 --recovery-rows {rows} --recovery-blocks 1 --peers none --output {place / 'proving.md'}"
-    temporary = place / "tmp"
-    temporary.mkdir(mode=0o755)
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", *told.split(), "--recovery-output", str(place / "page.md")],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(temporary)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    told = f"--rows 0 --recovery-rows {rows} --recovery-blocks 1 --output {place / 'proving.md'}"
+    return start_bench(place, f"{told} --recovery-output {place / 'page.md'}")
 
 
 @pytest.mark.thorough
-def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(place: Path) -> None:
-    (place / "proving.md").write_text("of an earlier run")
-    said, _ = start(place, 2000).communicate()
-    page = (place / "page.md").read_text()
+def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(bench_place: Path) -> None:
+    (bench_place / "proving.md").write_text("of an earlier run")
+    said, _ = start(bench_place, 2000).communicate()
+    page = (bench_place / "page.md").read_text()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in page.splitlines() if " | " in line}
     lanes = [
         ("dump", BARE),
@@ -80,15 +59,15 @@ def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(place: Path) -> N
         assert all(re.fullmatch(r"\d+\.\d\d", figure) for figure in figures[:3]), said + page
         assert float(figures[6]) > 0, "nothing was written"
     assert "--rows 0 --recovery-rows 2000" in page
-    assert str(place) not in page
+    assert str(bench_place) not in page
     assert "PGPASSWORD" not in page
-    assert (place / "proving.md").read_text() == "of an earlier run"
-    assert list((place / "tmp").iterdir()) == []
+    assert (bench_place / "proving.md").read_text() == "of an earlier run"
+    assert list((bench_place / "tmp").iterdir()) == []
 
 
 @pytest.mark.thorough
-def test_interrupted_it_removes_what_it_made_and_writes_nothing(place: Path) -> None:
-    process = start(place, 2000)
+def test_interrupted_it_removes_what_it_made_and_writes_nothing(bench_place: Path) -> None:
+    process = start(bench_place, 2000)
     assert process.stdout is not None
     for line in process.stdout:
         if "dump, bare tools" in line:
@@ -96,26 +75,26 @@ def test_interrupted_it_removes_what_it_made_and_writes_nothing(place: Path) -> 
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate()
     assert process.returncode == 130, said
-    assert list((place / "tmp").iterdir()) == []
-    assert not (place / "page.md").exists()
-    assert processes_using(place) == []
+    assert list((bench_place / "tmp").iterdir()) == []
+    assert not (bench_place / "page.md").exists()
+    assert processes_using(bench_place) == []
 
 
 @pytest.mark.thorough
-def test_a_copy_that_is_not_the_source_has_no_time(place: Path) -> None:
+def test_a_copy_that_is_not_the_source_has_no_time(bench_place: Path) -> None:
     tools = embedded_tools()
-    with stocked(place / "source", tools, 400, {}) as cluster:
+    with stocked(bench_place / "source", tools, 400, {}) as cluster:
         address = cluster.address(DATABASE)
         source = Source(cluster, tools, content(address))
         assert source.expected.keys() == {*TABLES}
         assert source.expected["ledger_1"][0] == "100"
         run(address, "UPDATE ledger_2 SET amount = amount + 0.01 WHERE id = 150")
-        (place / "run").mkdir(mode=0o755)
+        (bench_place / "run").mkdir(mode=0o755)
         with pytest.raises(ChildError, match="a wrong copy"):
-            copy_once(source, "dump", OURS, 1, place / "run", {})
-        shutil.rmtree(place / "run")
-        (place / "run").mkdir(mode=0o755)
-        found = copy_once(replace(source, expected=content(address)), "dump", OURS, 1, place / "run", {})
+            copy_once(source, "dump", OURS, 1, bench_place / "run", {})
+        shutil.rmtree(bench_place / "run")
+        (bench_place / "run").mkdir(mode=0o755)
+        found = copy_once(replace(source, expected=content(address)), "dump", OURS, 1, bench_place / "run", {})
     assert found.seconds > 0
 
 

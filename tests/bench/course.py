@@ -28,7 +28,17 @@ from bench.shown_faults import show_faults
 from drills.clusters import Cluster
 from drills.errors import DrillbookError
 
-_FAILING = (ChildError, DrillbookError, psycopg.Error, OSError)
+FAILING = (ChildError, DrillbookError, psycopg.Error, OSError)
+
+
+@contextmanager
+def part(failures: list[tuple[str, str]], name: str) -> Iterator[None]:
+    """What fails in here is told, and does not stop what comes after."""
+    try:
+        yield
+    except FAILING as error:
+        failures.append((name, without_places(str(error))))
+        say(f"{name}: FAILED: {error}")
 
 
 @dataclass
@@ -46,26 +56,17 @@ class Bench:
         started, chosen = time.monotonic(), self.chosen
         for name in chosen.peers:
             self._install(PEERS[name]())
-        with self._part("the server"), serving(self.folder, chosen.tools, chosen.rows) as cluster:
-            with self._part("the ledger"):
+        with part(self.found.failures, "the server"), serving(self.folder, chosen.tools, chosen.rows) as cluster:
+            with part(self.found.failures, "the ledger"):
                 self._large(cluster)
             if chosen.fault_rows:
-                with self._part("the faults"):
+                with part(self.found.failures, "the faults"):
                     self._faults(cluster)
             if chosen.tables:
-                with self._part("the small tables"):
+                with part(self.found.failures, "the small tables"):
                     self._many(cluster)
         self.found.minutes = (time.monotonic() - started) / 60
         return self.found
-
-    @contextmanager
-    def _part(self, name: str) -> Iterator[None]:
-        """What fails in here is told, and does not stop what comes after."""
-        try:
-            yield
-        except _FAILING as error:
-            self.found.failures.append((name, without_places(str(error))))
-            say(f"{name}: FAILED: {error}")
 
     def _install(self, peer: Peer) -> None:
         result = PeerResult(peer.name, installed=peer.installed, called=peer.called, note=peer.note)
@@ -73,7 +74,7 @@ class Bench:
         say(f"installing {peer.name}")
         try:
             result.version = peer.install(self.folder)
-        except _FAILING as error:
+        except FAILING as error:
             result.absent = f"it could not be installed: {without_places(str(error))}"
             say(f"{peer.name}: {result.absent}")
         else:
@@ -112,7 +113,7 @@ class Bench:
                 result.series.runs.append(Run(took, took / base, took, ended.cpu, ended.peak))
         except TooSlow as error:
             result.over, result.series.failed = self.chosen.limit, str(error)
-        except _FAILING as error:
+        except FAILING as error:
             result.series.failed = without_places(str(error))
         say(f"{peer.name}: {_told(result.series)}")
 

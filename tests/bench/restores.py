@@ -18,22 +18,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psycopg
-
 from bench.children import ChildError, last_word, run_child, without_places
 from bench.copying import BARE, DATABASE, OURS, PEER, PLAIN_DUMP, VERIFIED, Copying, Job, content, family_io
-from bench.course import say
+from bench.course import FAILING, part, say
 from bench.pair import run
 from bench.peer import install
 from bench.restored import Copied, Restored
 from bench.stock import archiving, make_repository, repository_tools, size, stocked
 from drills.addresses import Address
 from drills.clusters import Cluster
-from drills.errors import DrillbookError
 from drills.remains import destroy_cluster, remove_folder
 from drills.tools import Tools
 
-_FAILING = (ChildError, DrillbookError, psycopg.Error, OSError)
 _PACKAGES = Path(__file__).parent.parent
 _LIMIT = 3600.0
 """Seconds for one copying."""
@@ -72,11 +68,11 @@ class Restores:
     def run(self) -> Restored:
         """The embedded PostgreSQL with its methods and the peer, then the distribution's with pgBackRest."""
         started = time.monotonic()
-        with self._part("the database"):
+        with part(self.found.failures, "the database"):
             program = self._install_peer()
             with self._source("embedded", self.chosen.tools) as source:
                 self._blocks(source, ("dump", PLAIN_DUMP, "stream", "basebackup"), {"program": program})
-        with self._part("pgbackrest"):
+        with part(self.found.failures, "pgbackrest"):
             tools, program = repository_tools()
             folder = self.folder / "repository"
             folder.mkdir(mode=0o755)
@@ -88,22 +84,13 @@ class Restores:
         self.found.minutes = (time.monotonic() - started) / 60
         return self.found
 
-    @contextmanager
-    def _part(self, name: str) -> Iterator[None]:
-        """What fails in here is told, and does not stop what comes after."""
-        try:
-            yield
-        except _FAILING as error:
-            self.found.failures.append((name, without_places(str(error))))
-            say(f"{name}: FAILED: {error}")
-
     def _install_peer(self) -> str:
         """Pgcopydb on the path, or Debian's package unpacked, not installed; empty where it cannot be had."""
         if not self.chosen.peers:
             return ""
         try:
             return install_pgcopydb(self.folder / "peer", self.found)
-        except _FAILING as error:
+        except FAILING as error:
             self.found.failures.append((PEER, f"it could not be installed: {without_places(str(error))}"))
             say(f"{PEER}: {error}")
             return ""
@@ -134,7 +121,7 @@ class Restores:
         place.mkdir(mode=0o755)
         try:
             lane.runs.append(copy_once(source, method, contender, block, place, extra))
-        except _FAILING as error:
+        except FAILING as error:
             lane.failed = without_places(str(error))
             self.found.failures.append((f"{method}, {contender}, block {block}", lane.failed))
             say(f"    {method}, {contender}: FAILED: {error}")
