@@ -91,6 +91,22 @@ def open_place(folder: Path) -> Path:
     return common / f"{folder.parent.name}-{folder.name}"
 
 
+def make_folder(folder: Path) -> Path:
+    """A folder of the drill's own for the servers' account, which may be there already.
+
+    Raises:
+        ToolError: it cannot be made.
+    """
+    account = server_account()
+    try:
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        if account is not None:
+            os.chown(folder, account.uid, account.gid)
+    except OSError as error:
+        raise ToolError(f"the folder {folder} cannot be made: {error.strerror}") from None
+    return folder
+
+
 def server_tools(tools: Tools) -> Tools:
     """The same tools at a place where the servers' account can run them: copied there, once each, if need be.
 

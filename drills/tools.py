@@ -1,6 +1,6 @@
-"""PostgreSQL's own programs: finding those of the right version.
+"""Programs: finding PostgreSQL's own, of the right version, and those of others.
 
-Refuses tools of another major version than the server's.
+Refuses PostgreSQL's tools of another major version than the server's.
 """
 
 from __future__ import annotations
@@ -79,6 +79,18 @@ def newest_system_tools() -> Tools | None:
     places = [place for pattern in _SYSTEM for place in Path("/").glob(pattern.format("*").lstrip("/"))]
     found = [Tools.at(place) for place in places if (place / "postgres").exists()]
     return max(found, key=lambda tools: tools.major, default=None)
+
+
+def find_program(name: str, package: str) -> str:
+    """The path of a tool that is not PostgreSQL's own.
+
+    Raises:
+        ToolError: it is not on the path.
+    """
+    path = shutil.which(name)
+    if path is None:
+        raise ToolError(f"{name} is not on the path", hint=f"install {package} on the machine that runs the drill")
+    return path
 
 
 def choose_tools(wish: str, major: int, host: str) -> Tools:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from drills.clusters import Cluster
 from drills.errors import ClusterError
+from drills.places import make_folder
 from drills.processes import last_words, run_tool
-from drills.recovery.repositories.repository import find_program, make_folder
+from drills.tools import find_program
 
 STANZA = "bank"
 _PACE = "2s"

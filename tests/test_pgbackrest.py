@@ -14,11 +14,10 @@ import pytest
 from fix_repository import Production, counts_of, debian_tools, flip, look, own, production, recovered, workspace
 
 from drills.errors import ClusterError, GuardError, NoBackupError, SecretError, ToolError
-from drills.places import server_account
+from drills.places import make_folder, server_account
 from drills.plans.repository import Pgbackrest as Plan
 from drills.records import Verdict
 from drills.recovery.repositories.pgbackrest import Pgbackrest
-from drills.recovery.repositories.repository import make_folder
 from drills.recovery.repositories.standin import give_identity, make_stand_in
 from drills.tools import Tools, embedded_tools
 
@@ -148,18 +147,23 @@ def test_what_a_configuration_says_of_restoring_does_not_steer_a_drill(
     stanza: Stanza, desk: Path, recovering: str
 ) -> None:
     outside = own(desk / "outside")
+    # What production's own archiving notes down on its machine, and a restore there clears away.
+    for below in ("spool", "spool/archive", "spool/archive/shop", "spool/archive/shop/out"):
+        own(outside / below)
+    (outside / "spool/archive/shop/out/000000010000000000000001.ok").touch()
+    before = look(outside)
     said = STEERING.format(repository=stanza.source.repository, outside=outside, recovering=recovering)
     (desk / "pgbackrest.conf").write_text(said.replace("{outside}", str(outside)))
     method = stanza.method(desk, repo_path=None, config=str(desk / "pgbackrest.conf"), jobs=2)
     assert method.fetch_wal("000000010000000000000001", desk / "segment")
     method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, stanza.tools))
-    assert list(outside.iterdir()) == []
+    assert look(outside) == before
     inside = [path for path in (desk / "copy").rglob("*") if path.is_symlink()]
     assert all(path.resolve().is_relative_to(desk / "copy") for path in inside), inside
     assert (desk / "copy" / "data" / "notes" / "note").read_text() == "kept beside the data"
     with recovered(method, stanza.tools, desk / "copy", stanza.end) as copy:
         assert counts_of(copy) == stanza.counts
-    assert list(outside.iterdir()) == []
+    assert look(outside) == before
 
 
 def test_a_backup_is_picked_by_its_name_or_by_an_instant(stanza: Stanza, desk: Path) -> None:

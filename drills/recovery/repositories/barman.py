@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drills.errors import ToolError
-from drills.places import server_account, server_tools
+from drills.places import make_folder, server_account, server_tools
 from drills.plans import repository as plan_repository
 from drills.processes import ToolRun
 from drills.records import Backup
@@ -33,12 +33,11 @@ from drills.recovery.repositories.choosing import Found
 from drills.recovery.repositories.fetching import NOT_THERE, write_script
 from drills.recovery.repositories.repository import (
     Existing,
-    find_program,
     growth_of,
-    make_folder,
     make_target,
     refuse_foreign,
 )
+from drills.tools import find_program
 from drills.wal import UNREADABLE
 
 _DONE = "DONE"
@@ -155,7 +154,12 @@ class Barman(Existing):
             f"if [ ! -r {wals} ] || [ ! -x {wals} ]; then echo cannot read {wals} >&2; exit {UNREADABLE}; fi\n"
             'link() { [ ! -e "$1" ] || [ -e "$2" ] || ln -sf "$1" "$2" 2>/dev/null; }\n'
             'case $name in *.history) part=$name ;; *) part=${name%"${name#????????????????}"} ;; esac\n'
-            f"{links}export TMPDIR={shlex.quote(str(make_folder(self.place / 'tmp')))}\n"
+            f"{links}"
+            # What is nowhere, Barman need not be asked for: it takes half a second to say so.
+            f"cd {shlex.quote(str(own))} || exit {UNREADABLE}\n"
+            '[ -e "incoming/$name" ] || [ -e "streaming/$name" ] || [ -e "wals/$name" ] || [ -e "wals/$part/$name" ] ||'
+            f" exit {NOT_THERE}\n"
+            f"export TMPDIR={shlex.quote(str(make_folder(self.place / 'tmp')))}\n"
             f'said=$({shlex.join(command)} {shlex.quote(self.plan.server)} "$name" 2>&1 >"$to") && exit 0\n'
             'rm -f "$to"\nprintf "%s\\n" "$said" >&2\n'
             f'case $said in *"not found in server"*) exit {NOT_THERE} ;; *) exit {UNREADABLE} ;; esac',

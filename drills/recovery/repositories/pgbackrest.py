@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from drills.errors import ToolError
+from drills.places import make_folder
 from drills.plans import repository as plan_repository
 from drills.records import Backup
 from drills.recovery.base import Taken, Workspace
@@ -26,14 +27,13 @@ from drills.recovery.repositories.choosing import Found
 from drills.recovery.repositories.fetching import NOT_THERE, write_script
 from drills.recovery.repositories.repository import (
     Existing,
-    find_program,
     growth_of,
-    make_folder,
     make_target,
     refuse_foreign,
 )
 from drills.recovery.repositories.standin import make_stand_in, place_control
 from drills.secrets import VAULT
+from drills.tools import find_program
 from drills.wal import UNREADABLE
 
 _TELLING = re.compile(
@@ -85,6 +85,8 @@ class Pgbackrest(Existing):
                 *_WHOLE_AND_INSIDE,
                 f"--process-max={self.plan.jobs}",
                 f"--tablespace-map-all={spaces}",
+                # A restore clears it away, and on production's machine that is where its archiving keeps count.
+                f"--spool-path={make_folder(self.place / 'spool')}",
             ],
             workspace.logs / "pgbackrest-restore.log",
             progress=growth_of(folder, backup.size, workspace),

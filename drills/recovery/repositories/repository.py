@@ -8,7 +8,6 @@ writes over what is there.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from drills.errors import GuardError, ToolError
-from drills.places import server_account
+from drills.places import make_folder, server_account
 from drills.plans import repository as plan_repository
 from drills.processes import ToolRun, run_tool
 from drills.records import Backup, Server
@@ -160,34 +159,6 @@ class Existing(ABC):
         )
         said = "\n".join((warning, *judged.warnings))
         return judge_log(judged.tool, said, 0, self.plan.accept_warnings, judged.log)
-
-
-def find_program(name: str, package: str) -> str:
-    """The path of a tool that is not PostgreSQL's own.
-
-    Raises:
-        ToolError: it is not on the path.
-    """
-    path = shutil.which(name)
-    if path is None:
-        raise ToolError(f"{name} is not on the path", hint=f"install {package} on the machine that runs the drill")
-    return path
-
-
-def make_folder(folder: Path) -> Path:
-    """A folder of the drill's own for the servers' account, which may be there already.
-
-    Raises:
-        ToolError: it cannot be made.
-    """
-    account = server_account()
-    try:
-        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        if account is not None:
-            os.chown(folder, account.uid, account.gid)
-    except OSError as error:
-        raise ToolError(f"the folder {folder} cannot be made: {error.strerror}") from None
-    return folder
 
 
 def make_target(folder: Path) -> Path:

@@ -11,9 +11,8 @@ import struct
 from pathlib import Path
 
 from drills.errors import ToolError
-from drills.places import server_account, server_tools
+from drills.places import make_folder, server_account, server_tools
 from drills.processes import last_words, run_tool
-from drills.recovery.repositories.repository import make_folder
 from drills.tools import Tools
 
 _CASTAGNOLI = 0x82F63B78

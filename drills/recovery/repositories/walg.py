@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from drills.errors import ToolError
+from drills.places import make_folder
 from drills.plans import repository as plan_repository
 from drills.processes import ToolRun
 from drills.records import Backup
@@ -25,13 +26,12 @@ from drills.recovery.repositories.choosing import Found
 from drills.recovery.repositories.fetching import NOT_THERE, write_script
 from drills.recovery.repositories.repository import (
     Existing,
-    find_program,
     growth_of,
-    make_folder,
     make_target,
     refuse_foreign,
 )
 from drills.secrets import VAULT
+from drills.tools import find_program
 from drills.wal import UNREADABLE
 
 _MISSING = 74
