@@ -23,8 +23,12 @@ _PLAIN = re.compile(rb"(?:[^'\"$\\\-/;\w\x80-\xff]+|[\w\x80-\xff][\w$\x80-\xff]*
 _IN_WORD = re.compile(rb"[\w$\x80-\xff]")
 _TAG = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
 _ESCAPING = re.compile(rb"(?:^|[^\w$\x80-\xff])[eE]\Z")
-_INSERTS = re.compile(rb"(?:\s*INSERT INTO (?:[^'\"$\\\-/;]++|'[^'\\]*+'|\"[^\"]*+\"|-(?!-)|/(?!\*))*+;(?=\n))++")
-"""Statements by the thousand; without a backslash in them, nobody reads them otherwise."""
+_NO_SIGN = rb"[^'\"$\\\-/;]"
+_INSERTS = re.compile(
+    rb"(?:\s*INSERT INTO (?:" + _NO_SIGN + rb"+(?!" + _NO_SIGN + rb")|'[^'\\]*'|\"[^\"]*\"|-(?!-)|/(?!\*))*;(?=\n))+"
+)
+"""Statements by the thousand; without a backslash in them, nobody reads them otherwise. There is one way to match each,
+so that nothing is tried twice: possessive quantifiers, made for that, are wrong before Python 3.11.5 (gh-106052)."""
 _AHEAD = 256
 """Bytes that a token may be looked for in what is read next."""
 _END = b"\n\\.\n"

@@ -18,8 +18,8 @@ HINT = "a dump that pg_dump wrote has none; find out who made this one, and have
 _ESCAPES = re.compile(rb"SET standard_conforming_strings\b.*off", re.IGNORECASE | re.DOTALL)
 _TABLESPACE = re.compile(rb"SET default_tablespace = .+;\Z", re.DOTALL)
 _IN_TABLESPACE = re.compile(rb"(CREATE DATABASE .*) TABLESPACE = (?:\"(?:[^\"]|\"\")+\"|[\w$]+)(.*;)\Z", re.DOTALL)
-_ONE = rb"(?:\"(?:[^\"]|\"\")++\"|[\w$\x80-\xff]++)"
-_SEVERAL = _ONE + rb"(?:, ?" + _ONE + rb")*+"
+_ONE = rb"(?:\"(?:[^\"]|\"\")+\"(?!\")|[\w$\x80-\xff]+(?![\w$\x80-\xff]))"
+_SEVERAL = _ONE + rb"(?:, ?" + _ONE + rb")*"
 _FROM_STDIN = re.compile(
     rb"COPY\s+(" + _ONE + rb"(?:\." + _ONE + rb")?)\s*(?:\(" + _SEVERAL + rb"\))?\s*FROM\s+stdin;", re.IGNORECASE
 )
