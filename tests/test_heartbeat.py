@@ -9,12 +9,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
+import psycopg
 import pytest
 from fix_postgres import Database, run_sql
 
 from drills import heartbeat as module
+from drills import sessions
+from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.errors import ClusterError
 from drills.heartbeat import SCHEMA, Heartbeat
@@ -158,7 +162,7 @@ def test_a_writer_that_breaks_down_is_not_taken_for_a_quiet_one(
 
 def test_a_server_that_hangs_does_not_keep_the_writers(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_JOIN_DEADLINE", 0.3)
-    made = Heartbeat(cluster.address(), "drillbook/test", 2)
+    made = Heartbeat(cluster.address(), "drillbook/test", 1)
     made.start()
     assert made.wait_for_beat(after=time.monotonic(), deadline=20) is not None
     assert cluster.process is not None
@@ -174,6 +178,31 @@ def test_a_server_that_hangs_does_not_keep_the_writers(cluster: Cluster, monkeyp
         for pid in hung:
             os.kill(pid, signal.SIGCONT)
     assert made.tally().lost == ()
+
+
+def test_a_writer_that_a_hung_server_has_not_let_in_is_not_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def connect(address: Address, **told: Any) -> psycopg.Connection:
+        asked.set()
+        assert answered.wait(30)
+        return sessions.connect(address, **told)
+
+    monkeypatch.setattr(module, "_JOIN_DEADLINE", 0.1)
+    monkeypatch.setattr(module, "_HANG_UP_DEADLINE", 0.1)
+    monkeypatch.setattr(module, "connect", connect)
+    made = Heartbeat(cluster.address(), "drillbook/test", 1)
+    made.start()
+    assert asked.wait(20)
+    made.stop()
+    answered.set()
+    for thread in made._threads:
+        thread.join(20)
+    assert writers() == []
+    assert made.tally() == compare([], set())
+    made.remove()
 
 
 def test_event_triggers_that_came_along_do_not_fire(heartbeat: Heartbeat, shop: Database) -> None:
