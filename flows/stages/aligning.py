@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from drills import events, plan
 from drills.commits import Aligned, Misaligned, NeedsMore, pass_over_waiting
-from drills.errors import CheckError
+from drills.errors import CheckError, ConnectError
 from drills.measures import Measures
 from drills.records import Snapshot
 from drills.recovery.pages.alignment import find_target
 from drills.recovery.pages.standbys import waiting_for_standbys
-from drills.sessions import exported_snapshot
 from flows.runtime import Drill, given
 from flows.stages.expecting import Expecting
 
-_ATTEMPTS = 20
-"""Snapshots that are taken until one aligns. Few commits become visible in another order than they are in the WAL."""
+_ROUNDS = 5
+_AT_ONCE = 4
+"""Snapshots of a round; the first that aligns is measured. Few commits become visible in another order than they are in
+the WAL, but where WAL comes by way of an archive, each round waits until a segment is full."""
 _POLL = 0.1
 
 
@@ -61,28 +64,53 @@ def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: pla
     Raises:
         CheckError: no snapshot aligns, or the WAL does not come.
     """
+    with _placed(drill, source, archive, wish) as (snapshot, aligned):
+        archive.enough()  # production need not keep WAL while it is measured
+        with source.sessions.cancelled_on_error():
+            measures = source.measure(snapshot, drill.progress.advance)
+        yield Measured(snapshot, measures, aligned)
+
+
+@contextmanager
+def _placed(
+    drill: Drill, source: Expecting, archive: Archive, wish: plan.Pages
+) -> Iterator[tuple[Snapshot, Aligned | None]]:
+    """A snapshot that is held, and its place where the plan asks for it; all others were let go."""
     reason, pause = "", 0.0
-    for _ in range(_ATTEMPTS):
+    for _ in range(_ROUNDS):
         time.sleep(pause)
         waiting = waiting_for_standbys(source.leader)
-        with exported_snapshot(source.leader) as snapshot:
-            if wish.aligned:  # of several the last one counts
-                drill.say(events.SnapshotTaken(snapshot=snapshot))
-            found = _wait_for_target(drill, archive, snapshot, wish)
-            if isinstance(found, Aligned):
-                found = pass_over_waiting(found, waiting)
-            if isinstance(found, Misaligned) and wish.aligned:
-                reason, pause = found.reason, wish.wal_patience.total_seconds() / _ATTEMPTS if found.waits else 0.0
-                continue
-            archive.enough()  # production need not keep WAL while it is measured
-            with source.sessions.cancelled_on_error():
-                measures = source.measure(snapshot, drill.progress.advance)
-            yield Measured(snapshot, measures, found if isinstance(found, Aligned) and wish.aligned else None)
-            return
+        with ExitStack() as held:
+            taken = list(_take(source, _AT_ONCE if wish.aligned else 1, held))
+            for snapshot, session in taken:
+                if wish.aligned:  # of several the last one counts
+                    drill.say(events.SnapshotTaken(snapshot=snapshot))
+                found = _wait_for_target(drill, archive, snapshot, wish)
+                if isinstance(found, Aligned):
+                    found = pass_over_waiting(found, waiting)
+                if isinstance(found, Misaligned) and wish.aligned:
+                    reason, pause = found.reason, wish.wal_patience.total_seconds() / _ROUNDS if found.waits else 0.0
+                    continue
+                for _, other in taken:
+                    if other is not session:
+                        other.close()
+                yield snapshot, found if isinstance(found, Aligned) and wish.aligned else None
+                return
     raise CheckError(
-        f"none of {_ATTEMPTS} snapshots has a place of its own in the WAL: {reason}",
+        f"none of {_ROUNDS * _AT_ONCE} snapshots has a place of its own in the WAL: {reason}",
         hint="commits become visible in another order than they are written: do they wait for a standby?",
     )
+
+
+def _take(source: Expecting, number: int, held: ExitStack) -> Iterator[tuple[Snapshot, psycopg.Connection]]:
+    """Snapshots side by side, as many as the source lets us have, each held by a session of its own."""
+    for count in range(number):
+        try:
+            yield held.enter_context(source.snapshot())
+        except ConnectError:
+            if not count:
+                raise
+            return
 
 
 def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: plan.Pages) -> Aligned | Misaligned:

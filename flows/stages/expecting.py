@@ -50,6 +50,18 @@ class Expecting:
         of_another_time = not self.drill.plan.recovery.aligned
         return Wish.of(self.drill.plan.checks, self.drill.opened, held=of_another_time)
 
+    @contextmanager
+    def snapshot(self) -> Iterator[tuple[Snapshot, psycopg.Connection]]:
+        """One more, for as long as its session lasts.
+
+        Raises:
+            ConnectError: the source lets nobody else in.
+        """
+        address, name, limits = given(self.drill.source), self.drill.name, _holding(self.drill)
+        held = session(address, name=name, access=Access.READ_ONLY, limits=limits)
+        with held as connection, exported_snapshot(connection) as taken:
+            yield taken, connection
+
     def sequences(self) -> tuple[SequenceState, ...]:
         """They are outside of every snapshot: what the backup holds lies between a reading before it and one after."""
         return tuple(read_sequences(self.leader, self.log)) if self.wish.sequences else ()
@@ -104,9 +116,8 @@ def expecting(drill: Drill, server: Server) -> Iterator[Expecting]:
         ConnectError: the source cannot be reached.
     """
     source = given(drill.source)
-    limits = Limits(drill.plan.recovery.backup_timeout, drill.plan.source.lock_timeout)
     with ExitStack() as held:
-        leader = held.enter_context(session(source, name=drill.name, access=Access.READ_ONLY, limits=limits))
+        leader = held.enter_context(session(source, name=drill.name, access=Access.READ_ONLY, limits=_holding(drill)))
         _refuse_another_server(server, describe(leader, source))
         watch = _watch_load(drill, source, held)
         log = Log(server.role, f"{server.system_identifier}/{server.database}")
@@ -115,6 +126,11 @@ def expecting(drill: Drill, server: Server) -> Iterator[Expecting]:
         )
         around, platform = look_at_surroundings(leader), look_at_platform(leader, log)
         yield Expecting(drill, leader, sessions, watch, log, around, platform)
+
+
+def _holding(drill: Drill) -> Limits:
+    """A snapshot is held for as long as the backup and the measuring last."""
+    return Limits(drill.plan.recovery.backup_timeout, drill.plan.source.lock_timeout)
 
 
 def _watch_load(drill: Drill, source: Address, held: ExitStack) -> LoadWatch | None:

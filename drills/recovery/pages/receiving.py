@@ -17,11 +17,15 @@ from drills.addresses import Address
 from drills.errors import ToolError
 from drills.places import server_account, server_tools
 from drills.processes import has_ended, last_words, plain_environment, redact_log, spawn, stop_process
+from drills.records import Verdict
 from drills.recovery.base import Workspace
 from drills.recovery.pages.slot import Slot
+from drills.recovery.pages.standbys import judge_standbys
 from drills.wal import PARTIAL, segment_number, show_lsn
 
 _POLL = 0.01
+_LOOK = 1.0
+"""Seconds between two questions whether production's settings have changed."""
 _START = 30.0
 """Seconds until the receiver is at work, and from the end of a backup until it has its first byte."""
 
@@ -34,6 +38,7 @@ class Receiver:
         self.folder = folder
         self._log = log
         self._slot = slot
+        self._looked = time.monotonic()
 
     @property
     def first(self) -> str:
@@ -46,12 +51,15 @@ class Receiver:
         return show_lsn(min(self._starts()))
 
     def must_run(self) -> None:
-        """It has not ended. What has been received, the server need not keep any more.
+        """It has not ended, and no commit waits for it. What has been received, the server need not keep any more.
 
         Raises:
-            ToolError: it has.
+            ToolError: it has, or production came to wait.
         """
         self._refuse_end()
+        if time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            self._refuse_waiting()
         if starts := self._starts():
             self._slot.release(max(starts))
 
@@ -81,6 +89,13 @@ class Receiver:
                 f"pg_receivewal ended with {code}: {last_words(redact_log(self._log, 0))}",
                 hint="the role needs REPLICATION, pg_hba.conf a line for `replication`, max_wal_senders three to spare",
             )
+
+    def _refuse_waiting(self) -> None:
+        """Settings may be loaded anew at any time, and commits would hang for as long as this receives."""
+        with self._slot.session() as session:
+            found = judge_standbys(session, self._slot.receiver)
+        if found.verdict is not Verdict.PASS:
+            raise ToolError(f"production's commits would wait for the drill: {found.found}", hint=found.hint)
 
     def _starts(self) -> list[int]:
         """Where the segments begin that were received."""

@@ -6,6 +6,8 @@ Guarantees that no slot outlives its session, so that production keeps no WAL fo
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import LiteralString
@@ -15,7 +17,7 @@ import psycopg
 from drills.addresses import Address
 from drills.errors import ToolError
 from drills.secrets import VAULT
-from drills.sessions import Access, Limits, connect
+from drills.sessions import NOTICED_DEAD, Access, Limits, connect, set_all
 from drills.wal import parse_lsn, show_lsn
 
 SLOT_LIMITS = Limits(timedelta(seconds=30), timedelta(seconds=5))
@@ -31,10 +33,6 @@ SELECT EXISTS (SELECT FROM pg_stat_activity
                 WHERE application_name = %s AND backend_type = 'walsender' AND query LIKE 'START_REPLICATION %%')
 """
 """A role sees what its own sessions do. Of pg_stat_replication it sees no more than that there is somebody."""
-_NOTICED_DEAD = """
-SELECT set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),
-       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '60000', false)
-"""
 
 
 @dataclass
@@ -64,8 +62,7 @@ class Slot:
         connection = connect(address, name=name, access=Access.READ_ONLY, limits=SLOT_LIMITS)
         slot = f"drillbook_{secrets.token_hex(8)}"
         try:
-            # When this machine is gone, the server is to notice within a minute.
-            connection.execute(_NOTICED_DEAD)
+            set_all(connection, NOTICED_DEAD)  # it keeps WAL for as long as the session lasts
             row = connection.execute(_KEEP, (slot,)).fetchone()
         except psycopg.Error as error:
             connection.close()
@@ -97,8 +94,18 @@ class Slot:
         self.kept = position
 
     def _ask(self, statement: LiteralString, values: tuple[str, ...]) -> psycopg.Cursor:
+        with self.session() as connection:
+            return connection.execute(statement, values)
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg.Connection]:
+        """The one that holds it, to ask the server something more.
+
+        Raises:
+            ToolError: it is gone, and the slot with it.
+        """
         try:
-            return self.connection.execute(statement, values)
+            yield self.connection
         except psycopg.Error as error:
             said = VAULT.redact(str(error)).strip()
             raise ToolError(f"the slot that kept the WAL was lost: {said}", hint="run the drill again") from None
