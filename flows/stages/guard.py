@@ -10,10 +10,9 @@ from checks.asking import Log
 from checks.preparing import statements_of, unprepared
 from drills import events, guard
 from drills.addresses import Address, resolve_address
-from drills.extensions import extensions_of
-from drills.likeness import extensions_on, judge_extensions, look_at_likeness
+from drills.likeness.beforehand import judge_own, judge_staging
+from drills.likeness.facts import look_at_likeness
 from drills.locks import Lock, holder
-from drills.places import open_place
 from drills.plan import BaseBackup, Dump, Managed, Stream
 from drills.readable import judge_reading
 from drills.records import (
@@ -34,7 +33,7 @@ from drills.sessions import (
 from drills.tools import choose_tools
 from flows.runtime import Drill, given
 from flows.stages.managed import managed_of
-from flows.stages.shared import source_limits
+from flows.stages.shared import source_limits, staging_place
 
 _MEND = "mend them in the plan, or let the drill's role read what they name; they are put under the search path public"
 _LOOK = "the drill goes on, since they may be taken when their checks are asked; where they are not, that is UNKNOWN"
@@ -106,8 +105,9 @@ def _look_at_tools(drill: Drill, server: Server, source: Address, staging: Addre
     for program in (*drill.plan.recovery.programs, *(("initdb", "postgres") if staging is None else ())):
         tools.program(program)
     found = f"{tools.version} in {tools.folder}"
-    extensions = judge_extensions(given(drill.likeness), extensions_of(tools)) if staging is None else []
-    return [Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found), *extensions]
+    physical = drill.plan.recovery.physical
+    foreseen = judge_own(given(drill.likeness), tools, physical=physical) if staging is None else []
+    return [Finding(name="tools of the server's version", verdict=Verdict.PASS, found=found), *foreseen]
 
 
 def _look_at_room(drill: Drill, server: Server, size: int) -> list[Finding]:
@@ -119,7 +119,7 @@ def _look_at_room(drill: Drill, server: Server, size: int) -> list[Finding]:
         unseen = "not looked at: the disk of a staging server that is there already cannot be seen from here"
         dump = guard.judge_room(guard.measure_room(drill.folder, backup, None))
         return [dump, Finding(name="room for the copy", verdict=Verdict.UNKNOWN, found=unseen)]
-    copy_place = open_place(drill.folder / "staging").parent
+    copy_place = staging_place(drill).parent
     if copy_place.stat().st_dev == drill.folder.stat().st_dev:
         places = [(drill.folder, backup + copy)]
     else:
@@ -138,11 +138,11 @@ def _look_at_staging(drill: Drill, server: Server, staging: Address | None) -> l
         ]
     with session(staging, name=drill.name, access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
         there = drill.staging_server = describe(connection, staging)
-        extensions = judge_extensions(given(drill.likeness), extensions_on(connection))
+        foreseen = judge_staging(given(drill.likeness), connection)
         row = connection.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
     able = row is not None and bool(row[0])
     return [
-        *extensions,
+        *foreseen,
         guard.judge_separation(server, there),
         guard.judge_versions(server, there),
         Finding(

@@ -12,7 +12,8 @@ import psycopg
 from drills import events, guard, plan
 from drills.addresses import Address
 from drills.errors import GuardError
-from drills.likeness import judge_collations, judge_likeness, look_at_likeness
+from drills.likeness.facts import look_at_likeness
+from drills.likeness.rules import judge_collations, judge_likeness
 from drills.measures import Query
 from drills.places import open_place
 from drills.planned import AFTER_RESTORE, AGE
@@ -32,7 +33,7 @@ from drills.recovery.dumps.dump import Dump
 from drills.recovery.dumps.given import GivenDump
 from drills.recovery.dumps.stream import Stream
 from drills.sessions import Access, Limits, session
-from flows.runtime import Drill, given
+from flows.runtime import RAW, STAGING, Drill, given
 
 
 def source_limits(drill: Drill) -> Limits:
@@ -62,7 +63,7 @@ def given_dump_of(drill: Drill, wish: plan.GivenDump) -> GivenDump:
 
 def workspace_of(drill: Drill, progress: Callable[[int, int | None, str], None]) -> Workspace:
     """Where a method works, and with what."""
-    place = staging_place(drill) if drill.plan.recovery.physical else drill.folder / "dump"
+    place = staging_place(drill) if drill.plan.recovery.physical else drill.dump
     return Workspace(place, drill.raw, given(drill.tools), drill.name, progress)
 
 
@@ -73,12 +74,12 @@ def address_of_copy(drill: Drill) -> Address:
 
 def aws_log(folder: Path) -> Path:
     """Where the answers of AWS are kept, in the folder of a drill."""
-    return folder / "raw" / "aws.jsonl"
+    return folder / RAW / "aws.jsonl"
 
 
 def staging_place(drill: Drill) -> Path:
     """Where the copy's server will run, reachable by the account that it runs as."""
-    return open_place(drill.folder / "staging")
+    return open_place(drill.folder / STAGING)
 
 
 def refuse_production(drill: Drill, server: Server, there: Server, connection: psycopg.Connection) -> None:
