@@ -74,6 +74,7 @@ def test_a_childs_time_and_memory_are_gauged(tmp_path: Path) -> None:
 def test_places_and_addresses_are_not_told() -> None:
     said = without_places("no such file: /home/jane/bench/x.py, see https://index.example.com/simple")
     assert said == "no such file: …, see …"
+    assert without_places("pgcopydb '--source=postgresql://me@host/stock?sslmode=disable'") == "pgcopydb '--source=…'"
 
 
 def test_the_planted_faults_concern_different_rows() -> None:

@@ -8,21 +8,25 @@ import shutil
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
+from bench import copying_by_hand, copying_ours
 from bench.children import ChildError
-from bench.copying import BARE, DATABASE, OURS, PEER, PLAIN_DUMP, VERIFIED, Copying, content, family_io
+from bench.copying import DATABASE, Copying, content, family_io
+from bench.kept import Kept, keep
+from bench.lanes import AGAINST, BARE, CUSTOM_FILE, DUMP, OURS, PEER, PGBACKREST, PLAIN_DUMP, REPOSITORIES, contenders
 from bench.pair import run
 from bench.restored import Copied, Restored, judge
-from bench.restores import Source, copy_once
+from bench.restores import Restores, Source, copy_once
 from bench.restores_page import render
 from bench.stock import TABLES, stocked
 from fix_bench import MACHINE, start_bench
 
-from drills.clusters import processes_using
+from drills.clusters import make_cluster, processes_using
 from drills.tools import embedded_tools, newest_system_tools
 
 
@@ -35,29 +39,22 @@ def start(place: Path, rows: int) -> subprocess.Popen[str]:
 @pytest.mark.thorough
 def test_it_runs_from_end_to_end_and_writes_its_own_page_alone(bench_place: Path) -> None:
     (bench_place / "proving.md").write_text("of an earlier run")
-    said, _ = start(bench_place, 2000).communicate()
+    process = start(bench_place, 2000)
+    said, _ = process.communicate()
     page = (bench_place / "page.md").read_text()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in page.splitlines() if " | " in line}
-    lanes = [
-        ("dump", BARE),
-        ("dump", OURS),
-        (PLAIN_DUMP, BARE),
-        (PLAIN_DUMP, OURS),
-        ("stream", BARE),
-        ("stream", OURS),
-        ("basebackup", BARE),
-        ("basebackup", VERIFIED),
-        ("basebackup", OURS),
-    ]
-    if shutil.which("pgbackrest") and newest_system_tools():
-        lanes += [("pgbackrest", BARE), ("pgbackrest", OURS)]
-        assert "could not be done" not in page
-    else:
-        assert "| pgbackrest | " in page
+    missing = [name for name in REPOSITORIES if not (shutil.which(name) and newest_system_tools())]
+    assert process.returncode == 0, said
+    assert ("could not be done" in page) == bool(missing)
+    for method in missing:
+        assert rows[method][0].endswith("is not installed |"), page
+    lanes = [(method, who) for method in AGAINST if method not in missing for who in contenders(method) if who != PEER]
     for method, contender in lanes:
         figures = rows[f"{method}: {contender}"]
         assert all(re.fullmatch(r"\d+\.\d\d", figure) for figure in figures[:3]), said + page
         assert float(figures[6]) > 0, "nothing was written"
+        assert float(figures[7]) > 0, "nobody needs no memory"
+        assert f"\n{method}: {contender}\n" in page, "its commands are missing"
     assert "--rows 0 --recovery-rows 2000" in page
     assert str(bench_place) not in page
     assert "PGPASSWORD" not in page
@@ -125,11 +122,49 @@ def test_goals_are_met_missed_or_not_known_block_by_block() -> None:
     assert met["pgbackrest: at most 1.05 of the bare tools"] is None
 
 
+def test_each_lane_has_hands() -> None:
+    assert copying_ours.METHODS.keys() == {*AGAINST}
+    assert copying_by_hand.METHODS.keys() == {*AGAINST, PEER}
+
+
+def test_repositories_whose_tools_are_missing_are_said_to_be_and_are_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Restored(1000, 2, MACHINE, "make bench")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    Restores(Namespace(), tmp_path, found).run_repositories()
+    assert (found.failures, found.lanes) == ([], {})
+    page = render(found, date(2026, 11, 22))
+    for name in REPOSITORIES:
+        assert f"| {name} | {name} is not installed |" in page
+        assert f"| {name}: at most 1.05 of the bare tools | not measured | **not known** |" in page
+
+
+@pytest.mark.thorough
+def test_a_backup_that_cannot_be_made_is_a_failure(bench_place: Path) -> None:
+    cluster = make_cluster(bench_place / "source", embedded_tools())
+    try:
+        with pytest.raises(ChildError, match="pg_dump ended with 1: "):
+            keep(CUSTOM_FILE, bench_place / "dump_file", cluster)
+    finally:
+        cluster.destroy()
+
+
 def test_the_page_says_what_was_not_done_and_why() -> None:
     found = Restored(1000, 2, MACHINE, "make bench")
-    found.lane("dump", OURS).failed = "a wrong copy: expected this, got that"
-    found.failures = [("pgbackrest", "pgbackrest is not installed")]
+    found.lane(DUMP, OURS).failed = "a wrong copy: expected this, got that"
+    found.failures = [(PGBACKREST, "pgbackrest ended with 25")]
     page = render(found, date(2026, 11, 22))
     assert "| dump: ours | not measured: a wrong copy: expected this, got that |" in page
-    assert "| pgbackrest | pgbackrest is not installed |" in page
+    assert "| pgbackrest | pgbackrest ended with 25 |" in page
     assert "| met |" not in page
+
+
+def test_the_page_tells_how_a_backup_came_to_be_there_before_the_commands_of_its_lanes() -> None:
+    found = Restored(1000, 2, MACHINE, "make bench")
+    found.lane(CUSTOM_FILE, BARE).runs = [Copied(1, Copying(1, 1, commands=[["pg_restore", "/srv/stock.dump"]]), 0, 0)]
+    found.kept[CUSTOM_FILE] = Kept({}, [["/usr/bin/pg_dump", "--format=custom"]])
+    page = render(found, date(2026, 11, 22))
+    assert f"| {CUSTOM_FILE}: bare tools | 1.00 | 1.00 | 2.00 | **1.00** | 1.00 to 1.00 | 0.00 | 0.00 | 0 | 1 |" in page
+    made = f"{CUSTOM_FILE}: the backup that is there\n\n```sh\npg_dump --format=custom\n```\n"
+    assert f"{made}\n{CUSTOM_FILE}: bare tools\n\n```sh\npg_restore …\n```\n" in page

@@ -112,7 +112,7 @@ def _machine(chosen: argparse.Namespace, server: Mapping[str, str]) -> Machine:
 
 
 _DEFAULTS = {"rows": 5_000_000, "repetitions": 3, "tables": 10_000, "fault_rows": 10_000, "limit": 240.0,
-             "recovery_rows": 6_000_000, "recovery_blocks": 4}  # fmt: skip
+             "recovery_rows": 6_000_000, "recovery_blocks": 3}  # fmt: skip
 
 
 def _command(chosen: argparse.Namespace) -> str:

@@ -22,7 +22,7 @@ _LOOK_EVERY = 0.05
 _MEMORY_SHARE = 0.85
 """Of what is free when a child is started: what it may take."""
 _MEGABYTE = 2**20
-_PLACES = re.compile(r"\w+://\S+|(?:/[\w.+@-]+){2,}/?")
+_PLACES = re.compile(r"\w+://[^\s'\"]+|(?:/[\w.+@-]+){2,}/?")
 
 
 class ChildError(Exception):

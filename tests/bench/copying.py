@@ -19,16 +19,14 @@ from pathlib import Path
 
 import psutil
 
+from bench.lanes import OURS, PEER
 from bench.pair import LIMITS
 from drills.addresses import Address
 from drills.sessions import Access, session
 from drills.tools import Tools
 
-OURS, BARE, VERIFIED, PEER = "ours", "bare tools", "bare tools with pg_verifybackup", "pgcopydb"
 DATABASE = "stock"
 STANZA = "bench"
-PLAIN_DUMP = "dump, uncompressed"
-"""What is on a disk then may be as large as with the peer, which compresses nothing either."""
 _HANDS = {OURS: "bench.copying_ours"}
 _BARE_HANDS = "bench.copying_by_hand"
 _TABLES = """
@@ -50,7 +48,7 @@ class Job:
     """A folder for all that it makes, removed by whoever asked."""
     jobs: int = 2
     extra: dict[str, str] = field(default_factory=dict)
-    """What a method needs besides: a repository, a program."""
+    """What a method needs besides: a program, or how a plan calls the backup that is there."""
 
     @property
     def folder(self) -> Path:

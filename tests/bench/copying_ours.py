@@ -8,20 +8,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from bench.copying import DATABASE, PLAIN_DUMP, STANZA, Copying, Job, answers, content
+from bench.copying import DATABASE, Copying, Job, answers, content
+from bench.lanes import BARMAN, BASEBACKUP, CUSTOM_FILE, DUMP, PGBACKREST, PLAIN_DUMP, PLAIN_FILE, STREAM
 from bench.pair import LIMITS
 from drills import plan
 from drills.clusters import Cluster, make_cluster
 from drills.errors import ToolError
-from drills.records import Verdict
+from drills.records import Backup, Server, Surroundings, Verdict
 from drills.recovery.base import ToolLog, Workspace
 from drills.recovery.dumps.dump import Dump
+from drills.recovery.dumps.given import GivenDump
 from drills.recovery.dumps.stream import Stream
 from drills.recovery.pages.adopt import adopt_cluster
 from drills.recovery.pages.basebackup import BaseBackup
 from drills.recovery.pages.receiving import receiving
 from drills.recovery.pages.replay import copy_from_folder
-from drills.recovery.repositories.pgbackrest import Pgbackrest
+from drills.recovery.repositories.existing import open_repository
 from drills.sessions import Access, describe, exported_snapshot, session
 from drills.staging import look_at_surroundings, look_at_tablespaces, prepare_cluster, run_like_production, size_watch
 from drills.targets import RecoveryTarget, TargetKind
@@ -41,16 +43,34 @@ def dump(job: Job, done: Copying) -> None:
         with exported_snapshot(leader) as snapshot:
             taken = method.back_up(job.address, snapshot.name, workspace)
     _refuse(taken.log)
+    _load(job, done, method, taken.backup, server, around)
+
+
+def dump_file(job: Job, done: Copying) -> None:
+    """A dump that is there is looked through to its end and digested; then as `dump`."""
+    wish = plan.GivenDump.model_validate({"method": "dump_file", "jobs": job.jobs, **job.extra})
+    method, workspace = GivenDump(wish, DATABASE), _workspace(job, job.folder / "dump")
+    with done.backing_up():
+        taken = method.pick(workspace)
+        with session(job.address, name="bench", access=Access.READ_ONLY, limits=LIMITS) as leader:
+            server, around = describe(leader, job.address), look_at_surroundings(leader)
+    _refuse(taken.log)
+    _load(job, done, method, taken.backup.model_copy(update={"surroundings": around}), server, around)
+
+
+def _load(
+    job: Job, done: Copying, method: Dump | GivenDump, backup: Backup, server: Server, around: Surroundings
+) -> None:
     with done.restoring():
         cluster = make_cluster(job.folder / "copy", job.programs)
         target = prepare_cluster(cluster, server, around, "bench")
         with size_watch(target, DATABASE, "bench", lambda _size: None) as look:
             watched = _workspace(job, job.folder / "dump", lambda *_: look())
-            restored = method.restore(taken.backup, target, owned=True, workspace=watched)
+            restored = method.restore(backup, target, owned=True, workspace=watched)
         run_like_production(cluster, on_disk=False)
         answers(cluster.address(DATABASE))
     _refuse(restored.log)
-    _finish(cluster, done, (*taken.backup.commands, *restored.commands))
+    _finish(cluster, done, (*backup.commands, *restored.commands))
 
 
 def stream(job: Job, done: Copying) -> None:
@@ -97,15 +117,14 @@ def basebackup(job: Job, done: Copying) -> None:
     _finish(adopted.cluster, done, taken.backup.commands)
 
 
-def pgbackrest(job: Job, done: Copying) -> None:
+def repository(job: Job, done: Copying) -> None:
     """A backup that is there is picked, laid out, recovered to its end, in quarantine."""
-    wish = plan.Pgbackrest.model_validate(
-        {"method": "pgbackrest", "stanza": STANZA, "repo_path": job.extra["repository"], "jobs": job.jobs}
-    )
+    kinds: Mapping[str, type[plan.Pgbackrest | plan.Barman]] = {PGBACKREST: plan.Pgbackrest, BARMAN: plan.Barman}
+    wish = kinds[job.method].model_validate({"method": job.method, "jobs": job.jobs, **job.extra})
     with session(job.address, name="bench", access=Access.READ_ONLY, limits=LIMITS) as leader:
         server = describe(leader, job.address)
     workspace = _workspace(job, job.folder / "copy")
-    method = Pgbackrest(wish, server, job.programs, job.folder / "pgbackrest", workspace.logs)
+    method = open_repository(wish, server, job.programs, job.folder / "repository", workspace.logs)
     with done.backing_up():
         backup = method.pick()
     with done.restoring():
@@ -127,7 +146,16 @@ def pgbackrest(job: Job, done: Copying) -> None:
 
 
 METHODS: Mapping[str, Callable[[Job, Copying], None]] = MappingProxyType(
-    {"dump": dump, PLAIN_DUMP: dump, "stream": stream, "basebackup": basebackup, "pgbackrest": pgbackrest}
+    {
+        DUMP: dump,
+        PLAIN_DUMP: dump,
+        CUSTOM_FILE: dump_file,
+        PLAIN_FILE: dump_file,
+        STREAM: stream,
+        BASEBACKUP: basebackup,
+        PGBACKREST: repository,
+        BARMAN: repository,
+    }
 )
 
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from bench.copying import BARE, OURS, PEER, PLAIN_DUMP, VERIFIED, Copying
+from bench.copying import Copying
 from bench.goals import Goal
+from bench.kept import Kept
+from bench.lanes import AGAINST, MOST, OURS, PEER, PLAIN_DUMP
 from bench.results import Machine
 
-_MOST = 1.05
-_AGAINST = {
-    "dump": (BARE, PEER),
-    PLAIN_DUMP: (BARE, PEER),
-    "stream": (BARE, PEER),
-    "basebackup": (BARE, VERIFIED),
-    "pgbackrest": (BARE,),
-}
-"""What ours is held against, method by method. The peer makes what a dump and its restore make."""
+_MADE = "the backup that is there"
 
 
 @dataclass(frozen=True)
@@ -76,8 +70,12 @@ class Restored:
     lanes: dict[tuple[str, str], Lane] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     """Of what else was run."""
+    kept: dict[str, Kept] = field(default_factory=dict)
+    """Backups that were there before, by method."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """What could not be done, and why."""
+    absent: list[tuple[str, str]] = field(default_factory=list)
+    """What was not done for want of a tool, which is no failure."""
     minutes: float = 0
 
     def lane(self, method: str, contender: str) -> Lane:
@@ -92,10 +90,10 @@ class Restored:
 
 def judge(found: Restored) -> Iterator[Goal]:
     """Each goal with what was found."""
-    for method, others in _AGAINST.items():
+    for method, others in AGAINST.items():
         for other in others:
             ratios = found.ratios(method, OURS, other)
-            most = 1.0 if other == PEER else _MOST
+            most = 1.0 if other == PEER else MOST
             said = f"{method}: " + (f"not slower than {PEER}" if other == PEER else f"at most {most:g} of the {other}")
             if not ratios:
                 yield Goal(said, "not measured", None)
@@ -104,6 +102,11 @@ def judge(found: Restored) -> Iterator[Goal]:
             yield Goal(said, f"{middle:.2f}", middle <= most)
 
 
-def commands(found: Restored) -> Mapping[tuple[str, str], list[list[str]]]:
-    """What each contender ran, as in its last run."""
-    return {key: lane.runs[-1].done.commands for key, lane in found.lanes.items() if lane.runs}
+def commands(found: Restored) -> Mapping[tuple[str, str], Sequence[Sequence[str]]]:
+    """What each contender ran, as in its last run; before them, what made the backup that was there."""
+    told: dict[tuple[str, str], Sequence[Sequence[str]]] = {
+        (method, _MADE): kept.commands for method, kept in found.kept.items()
+    }
+    told |= {key: lane.runs[-1].done.commands for key, lane in found.lanes.items() if lane.runs}
+    methods = [*AGAINST]
+    return dict(sorted(told.items(), key=lambda one: methods.index(one[0][0])))

@@ -13,33 +13,28 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.children import ChildError, last_word, run_child, without_places
-from bench.copying import BARE, DATABASE, OURS, PEER, PLAIN_DUMP, VERIFIED, Copying, Job, content, family_io
+from bench.copying import DATABASE, Copying, Job, content, family_io
 from bench.course import FAILING, part, say
+from bench.kept import archiving, keep
+from bench.lanes import BASEBACKUP, BLOCKS, DUMP, FILES, PEER, PLAIN_DUMP, REPOSITORIES, STREAM, contenders
 from bench.pair import run
 from bench.peer import install
 from bench.restored import Copied, Restored
-from bench.stock import archiving, make_repository, repository_tools, size, stocked
+from bench.stock import size, stocked
 from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.remains import destroy_cluster, remove_folder
-from drills.tools import Tools
+from drills.tools import Tools, newest_system_tools
 
 _PACKAGES = Path(__file__).parent.parent
 _LIMIT = 3600.0
 """Seconds for one copying."""
-_CONTENDERS = {
-    "dump": (BARE, OURS),
-    PLAIN_DUMP: (BARE, OURS, PEER),
-    "stream": (BARE, OURS),
-    "basebackup": (BARE, VERIFIED, OURS),
-    "pgbackrest": (BARE, OURS),
-}
 
 
 @dataclass(frozen=True)
@@ -66,23 +61,42 @@ class Restores:
     found: Restored
 
     def run(self) -> Restored:
-        """The embedded PostgreSQL with its methods and the peer, then the distribution's with pgBackRest."""
+        """The embedded PostgreSQL with its methods and the peer, then the distribution's with those of repositories."""
         started = time.monotonic()
         with part(self.found.failures, "the database"):
             program = self._install_peer()
             with self._source("embedded", self.chosen.tools) as source:
-                self._blocks(source, ("dump", PLAIN_DUMP, "stream", "basebackup"), {"program": program})
-        with part(self.found.failures, "pgbackrest"):
-            tools, program = repository_tools()
-            folder = self.folder / "repository"
-            folder.mkdir(mode=0o755)
-            self.found.versions["PostgreSQL for pgbackrest"] = tools.version
-            with self._source("repository", tools, archiving(program, folder)) as source:
-                say("having pgbackrest take a backup")
-                repository = make_repository(program, folder, source.cluster)
-                self._blocks(source, ("pgbackrest",), {"program": program, "repository": str(repository)})
+                taking = {DUMP: {}, PLAIN_DUMP: {"program": program}, STREAM: {}, BASEBACKUP: {}}
+                self._blocks(source, taking | self._kept(source, FILES))
+        with part(self.found.failures, " and ".join(REPOSITORIES)):
+            self.run_repositories()
         self.found.minutes = (time.monotonic() - started) / 60
         return self.found
+
+    def run_repositories(self) -> None:
+        """Those whose tools are installed, which are built for the distribution's PostgreSQL."""
+        tools = newest_system_tools()
+        missing = {name: name for name in REPOSITORIES if shutil.which(name) is None}
+        if tools is None:
+            missing = dict.fromkeys(REPOSITORIES, "the distribution's PostgreSQL")
+        self.found.absent += [(name, f"{what} is not installed") for name, what in missing.items()]
+        there = [name for name in REPOSITORIES if name not in missing]
+        if tools is None or not there:
+            return
+        self.found.versions[f"PostgreSQL for {' and '.join(there)}"] = tools.version
+        folder = self.folder / "repository"
+        folder.mkdir(mode=0o755)
+        with self._source(folder.name, tools, archiving(folder, there)) as source:
+            self._blocks(source, self._kept(source, there))
+
+    def _kept(self, source: Source, methods: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Backups that are there when the clocks start, as a plan calls them; a method without one has no lanes."""
+        for method in methods:
+            say(f"having a backup made for {method}")
+            with part(self.found.failures, method):
+                folder = source.cluster.folder.parent / method.partition(",")[0]
+                self.found.kept[method] = keep(method, folder, source.cluster)
+        return {method: self.found.kept[method].words for method in methods if method in self.found.kept}
 
     def _install_peer(self) -> str:
         """Pgcopydb on the path, or Debian's package unpacked, not installed; empty where it cannot be had."""
@@ -106,12 +120,14 @@ class Restores:
             self.found.megabytes = self.found.megabytes or size(address)
             yield Source(cluster, tools, content(address))
 
-    def _blocks(self, source: Source, methods: Sequence[str], extra: dict[str, str]) -> None:
+    def _blocks(self, source: Source, methods: Mapping[str, dict[str, str]]) -> None:
         """Each block in the other order than the one before."""
         for block in range(1, self.chosen.recovery_blocks + 1):
-            for method in methods:
-                contenders = [one for one in _CONTENDERS[method] if one != PEER or extra["program"]]
-                for contender in contenders if block % 2 else reversed(contenders):
+            for method, extra in methods.items():
+                if block > BLOCKS.get(method, block):
+                    continue
+                there = [one for one in contenders(method) if one != PEER or extra["program"]]
+                for contender in there if block % 2 else reversed(there):
                     self._once(source, method, contender, block, extra)
 
     def _once(self, source: Source, method: str, contender: str, block: int, extra: dict[str, str]) -> None:

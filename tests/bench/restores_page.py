@@ -9,7 +9,7 @@ from datetime import date
 from statistics import median
 
 from bench.children import without_places
-from bench.copying import BARE
+from bench.lanes import BARE
 from bench.page import machine_table, table
 from bench.restored import Lane, Restored, commands, judge
 
@@ -40,22 +40,27 @@ To do it again:
 
 Every run is a process of its own, and starts from the same source right after a checkpoint. *Ours* is a drill's own
 hands in a drill's own order, without its expectations and checks: what it does besides the tools' work is to digest or
-verify the backup, to receive the WAL of the meantime, to hold the copy in quarantine and to ask it whether it is.
-*Bare tools* is what somebody types: the commands stand below. Compression, jobs and the settings of the copy's server
-are the same. *Restore* lasts until the copy answers a query; the bare copy's server then still runs without fsync, ours
-runs as production does. A copy whose tables have not the source's rows, sums and indexes has no time here. There were
-{blocks} blocks, each in the other order than the one before. Seconds and bytes are medians; a ratio is to the bare
-tools of the same block, the spread is the smallest and the largest.
+verify the backup, to receive the WAL of the meantime, to hold the copy in quarantine and to ask it whether it is. *Bare
+tools* is what somebody types: the commands stand below. Compression, jobs and the settings of the copy's server are the
+same. *Restore* lasts until the copy answers a query; the bare copy's server then still runs without fsync, ours runs as
+production does. Where the backup is one that somebody else has made, *Backup* is what ours does before it restores it:
+a `dump_file` is looked through and digested, since the plan names its digest; of a repository's backups one is picked.
+A copy whose tables have not the source's rows, sums and indexes has no time here. There were {blocks} blocks, each in
+the other order than the one before; what takes long has fewer *runs*. Seconds and bytes are medians; a ratio is to the
+bare tools of the same block, the spread is the smallest and the largest.
 
 Bytes are what all processes of the run and the source's server have read and written by system calls, from a disk or
 from the kernel's cache, without what went through sockets (`rchar` and `wchar` of /proc/pid/io). *Peak* is the memory
 of our own process, without its tools and servers; by hand, that of the largest tool.
+
+`rds` and `aurora` are not here: what takes their time is AWS's work, which a stand-in cannot show. Nor is `walg`: no
+distribution has WAL-G.
 """
 
 
 def render(found: Restored, day: date) -> str:
     """The whole document."""
-    head = ["", "Backup s", "Restore s", "Sum s", "Ratio", "Spread", "Read GB", "Written GB", "Peak MB"]
+    head = ["", "Backup s", "Restore s", "Sum s", "Ratio", "Spread", "Read GB", "Written GB", "Peak MB", "Runs"]
     machine = machine_table(found.machine, found.versions)
     parts = [
         _HEAD.format(date=day.isoformat(), minutes=max(found.minutes, 1), machine=machine, rows=found.rows,
@@ -66,8 +71,8 @@ def render(found: Restored, day: date) -> str:
         "## The commands\n",
         *_commands(found),
     ]  # fmt: skip
-    if found.failures:
-        parts += ["## What could not be done\n", table(["Part", "Reason"], found.failures)]
+    if undone := [*found.absent, *found.failures]:
+        parts += ["## What could not be done\n", table(["Part", "Reason"], undone)]
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
@@ -79,14 +84,14 @@ def _lanes(found: Restored) -> Iterator[Sequence[str]]:
 def _lane(lane: Lane, found: Restored) -> Sequence[str]:
     name = f"{lane.method}: {lane.contender}"
     if not lane.runs:
-        return [name, f"not measured: {lane.failed}", *[""] * 7]
+        return [name, f"not measured: {lane.failed}", *[""] * 8]
     ratios = sorted(found.ratios(lane.method, lane.contender, BARE))
     ratio = [f"**{median(ratios):.2f}**", f"{ratios[0]:.2f} to {ratios[-1]:.2f}"] if ratios else ["", ""]
     times = [f"{lane.median(of):.2f}" for of in ("backup", "restore", "seconds")]
     volumes = [f"{lane.median(of) / 1e9:.2f}" for of in ("read", "written")]
     peak = f"{max(run.done.memory for run in lane.runs):.0f}"
     failed = f" (one failed: {lane.failed})" if lane.failed else ""
-    return [name + failed, *times, *ratio, *volumes, peak]
+    return [name + failed, *times, *ratio, *volumes, peak, str(len(lane.runs))]
 
 
 def _goals(found: Restored) -> Iterator[Sequence[str]]:
@@ -97,9 +102,9 @@ def _goals(found: Restored) -> Iterator[Sequence[str]]:
 
 def _commands(found: Restored) -> Iterator[str]:
     """Those of one run; places and addresses are left out."""
-    for (method, contender), lines in commands(found).items():
+    for (method, whose), lines in commands(found).items():
         told = "\n".join(_plain(line) for line in lines)
-        yield f"{method}: {contender}\n\n```sh\n{told}\n```\n"
+        yield f"{method}: {whose}\n\n```sh\n{told}\n```\n"
 
 
 def _plain(line: Sequence[str]) -> str:
