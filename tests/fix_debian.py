@@ -1,7 +1,9 @@
-"""Where Debian's PostgreSQL is: the tests run on one besides the embedded one."""
+"""The PostgreSQL that tests run on besides the embedded one: Debian's, or that of DRILLBOOK_SECOND_POSTGRES."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 
@@ -13,5 +15,5 @@ def find_debian(home: Path) -> Path:
     return usual if (usual / "postgres").exists() else newest
 
 
-DEBIAN = find_debian(Path("/usr/lib/postgresql"))
-DEBIAN_MAJOR = int(DEBIAN.parent.name)
+DEBIAN = Path(os.environ.get("DRILLBOOK_SECOND_POSTGRES") or find_debian(Path("/usr/lib/postgresql")))
+DEBIAN_MAJOR = int(re.findall(r"\d+", DEBIAN.parent.name)[0])

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from fix_debian import DEBIAN
 from fix_postgres import QUICK, run_sql
 
 from drills.clusters import Cluster, make_cluster
@@ -47,7 +48,6 @@ from drills.targets import Recovered, RecoveryTarget
 from drills.tools import Tools, embedded_tools
 from drills.wal import parse_lsn, show_lsn
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
 SETTINGS = {**QUICK, "max_prepared_transactions": "20", "wal_level": "replica", "wal_keep_size": "1GB"}
 Found = Aligned | NeedsMore | Misaligned
 NOTE = "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text"
