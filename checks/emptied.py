@@ -39,14 +39,13 @@ _HINT = (
 
 
 def read_held(connection: psycopg.Connection, tables: Sequence[Table], log: Log) -> tuple[Held, ...]:
-    """Whether each table holds any row. Of large objects, which are listed where there are any, likewise.
+    """Whether each of these tables holds any row. Of large objects, which are listed where there are any, likewise.
 
     Raises:
         CheckError: it is not known whether there are large objects.
         ConnectError: the server went away.
     """
-    plain = [table for table in tables if table.kind == "r"]
-    lots = (plain[start : start + _MOST_TABLES] for start in range(0, len(plain), _MOST_TABLES))
+    lots = (tables[start : start + _MOST_TABLES] for start in range(0, len(tables), _MOST_TABLES))
     held = [one for lot in lots for one in _ask(connection, lot, log)]
     if log.ask(connection, f"{ASKED}{LARGE_OBJECTS}", _OBJECTS)[0][0]:
         held.append(Held(table=LARGE_OBJECTS, rows=True))

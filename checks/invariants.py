@@ -38,7 +38,7 @@ SELECT n.nspname::text, c.relname::text
 
 
 def ask_invariant(
-    check: InvariantCheck, connection: psycopg.Connection, log: Log, emptied: Mapping[str, int]
+    check: InvariantCheck, connection: psycopg.Connection, log: Log, emptied: Mapping[str, int | None]
 ) -> Answer:
     """Put the statement to the copy.
 
@@ -73,13 +73,13 @@ def ask_invariant(
     return answer
 
 
-def refuse_emptied(tables: Sequence[str], emptied: Mapping[str, int]) -> None:
+def refuse_emptied(tables: Sequence[str], emptied: Mapping[str, int | None]) -> None:
     """A statement that found nothing wrong in a table which lost all its rows has proven nothing.
 
     Raises:
         CheckError: one of the tables, by schema and name as people read them, is among those emptied.
     """
-    told = ", ".join(f"{emptied[name]} rows of {name}" for name in tables if name in emptied)
+    told = ", ".join(f"{emptied[name] or 'some'} rows of {name}" for name in tables if name in emptied)
     if told:
         raise CheckError(f"{_LOOKED_AT_NOTHING}{told}{_EMPTIED}")
 

@@ -50,6 +50,8 @@ class Wish:
     sequences: bool = True
     held: bool = False
     """Which tables hold any row."""
+    counts: bool = True
+    """How many rows each table holds. Without, only those tables are read that a total looks at."""
 
     @classmethod
     def of(cls, checks: Checks, opened: datetime, *, held: bool = False) -> Wish:
@@ -57,7 +59,8 @@ class Wish:
         totals = (*checks.totals, *(part for check in checks.ledger for part in parts(check)))
         digest = checks.content.digest if checks.content.compare else None
         settled = tuple(total.settled(opened) for total in totals)
-        return cls(settled, digest, checks.structure, checks.sequences, held)
+        counts = checks.row_counts or checks.content.compare or not held
+        return cls(settled, digest, checks.structure, checks.sequences, held, counts)
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,13 @@ def measure(open_session: OpenSession, wish: Wish, scope: Scope, log: Log, advan
     with open_session() as connection:
         sequences = read_sequences(connection, log) if wish.sequences else ()
         tables = read_tables(connection, log)
-        held = read_held(connection, tables, log) if wish.held else None
+        held = read_held(connection, _within(scope, tables), log) if wish.held else None
         structure, unread = _structure(connection, log) if wish.structure else ((), "")
         works = _works(tables, wish, scope, connection, log)
         plain = {(table.schema, table.name) for table in tables if not table.parent}
         alone = fold(wish.totals, {name: work for name, work in works.items() if name in plain}, connection, log)
+        if not wish.counts:
+            works = {name: work for name, work in works.items() if work.sums}
         work = _pieces(tables, works, scope, connection, log)
     found = Crew(open_session, [*_alone(alone, log), *work]).run(scope.jobs, advance, _nothing_more)
     # A total that spoilt the scan of its table is asked by itself: its error is its own.
@@ -133,17 +138,21 @@ def _by_name(count: TableCount) -> str:
     return count.table
 
 
+def _within(scope: Scope, tables: Sequence[Table]) -> list[Table]:
+    """Those that hold rows themselves and are to be scanned."""
+    return [table for table in tables if table.kind == "r" and (scope.only is None or table.shown in scope.only)]
+
+
 def _works(
     tables: Sequence[Table], wish: Wish, scope: Scope, connection: psycopg.Connection, log: Log
 ) -> dict[tuple[str, str], TableWork]:
     known = {count.table: count.scan for count in scope.like.counts if count.scan} if scope.like else {}
     works, in_bucket = {}, rows_in_bucket([table for table in tables if table.kind == "r"])
-    for table in tables:
-        if table.kind != "r" or (scope.only is not None and table.shown not in scope.only):
-            continue
+    for table in _within(scope, tables):
         scan = known.get(table.shown)
         if scan is None:
-            scan = plan_scan(table, wish.digest or "fast", _ends(table, connection, log), in_bucket)
+            ends = _ends(table, connection, log) if wish.digest else None
+            scan = plan_scan(table, wish.digest or "fast", ends, in_bucket)
         more = [column.name for column in table.columns if column.name not in scan.columns]
         works[table.schema, table.name] = work = TableWork(
             scan,
@@ -155,7 +164,7 @@ def _works(
         )
         if more and not work.error:
             work.error = f"it has columns that the snapshot has not: {', '.join(more)}"
-    wanted = scope.only is None or LARGE_OBJECTS in scope.only
+    wanted = wish.counts and (scope.only is None or LARGE_OBJECTS in scope.only)
     if wanted and (objects := log.ask(connection, LARGE_OBJECTS, _OBJECTS)[0][0]):
         scan = large_objects(wish.digest or "fast")
         works[scan.namespace, scan.name] = TableWork(

@@ -2,8 +2,9 @@
 
 The statements are those that the checks put, to the letter; they are planned (EXPLAIN) and not run. Guarantees that
 what says nothing of the plan, such as a lock that somebody holds, is told apart from what is wrong with it. Totals and
-ledger rules are asked of the source itself. Invariants are asked of the copy alone: what the source's role may not
-read, the copy's may, and a copy of another time may have another structure; there a refusal is a warning.
+ledger rules are asked of the source itself, and their sums have to be of an exact type. Invariants and smoke statements
+are asked of the copy alone: what the source's role may not read, the copy's may, and a copy of another time may have
+another structure; there a refusal is a warning.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import psycopg
 from checks.asking import Log
 from checks.ledger import parts
 from checks.plans import reading_no_foreign_table
-from checks.totals_sql import total_statement
+from checks.scanning.adding import refuse_inexact
+from checks.totals_sql import total_statement, type_statement
 from drills.errors import CheckError
 from drills.plans.checks import Checks
+from drills.plans.smoke import SmokeSql, SmokeWithin
+from drills.plans.totals import TotalCheck
 from drills.secrets import VAULT
 
 _PASSING = ("55", "57", "40", "53")
@@ -39,6 +43,8 @@ class Statement:
     sql: str
     on_source: bool
     """Whether it is put to the source too, and not to the copy alone."""
+    total: TotalCheck | None = None
+    """What it adds up."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +61,17 @@ class Unprepared:
 
 
 def statements_of(checks: Checks, opened: datetime) -> Iterator[Statement]:
-    """Those of totals, ledger rules and invariants, with every period ended."""
-    for place, total in enumerate(checks.totals):
-        yield Statement(f"checks.totals[{place}]", total.name, total_statement(total.settled(opened)), on_source=True)
-    for place, rule in enumerate(checks.ledger):
-        for part in parts(rule):
-            told = total_statement(part.settled(opened))
-            yield Statement(f"checks.ledger[{place}]", part.name, told, on_source=True)
+    """Those of totals, ledger rules, invariants and smoke checks, with every period ended."""
+    totals = [(f"checks.totals[{place}]", total) for place, total in enumerate(checks.totals)]
+    totals += [(f"checks.ledger[{place}]", part) for place, rule in enumerate(checks.ledger) for part in parts(rule)]
+    for where, total in totals:
+        settled = total.settled(opened)
+        yield Statement(where, total.name, total_statement(settled), on_source=True, total=settled)
     for place, check in enumerate(checks.invariants):
         yield Statement(f"checks.invariants[{place}]", check.name, check.sql, on_source=False)
+    for place, smoke in enumerate(checks.smoke):
+        if isinstance(smoke, SmokeSql | SmokeWithin):
+            yield Statement(f"checks.smoke[{place}]", smoke.name, smoke.sql, on_source=False)
 
 
 def unprepared(
@@ -87,10 +95,12 @@ def unprepared(
                 connection.transaction(force_rollback=True),
                 reading_no_foreign_table(connection, log, statement.name, statement.sql),
             ):
-                pass  # it is not run
+                if statement.total is not None:  # nothing else of it is run
+                    name, asked = f"{statement.name}: its type", type_statement(statement.total)
+                    refuse_inexact(statement.total, log.ask(connection, name, asked)[0][0])
         except CheckError as error:
             certain = _certain(error, statement, copy_of_now=copy_of_now)
-            found.append(Unprepared(statement, _said(error), certain))
+            found.append(Unprepared(statement, _said(error).removeprefix(f"{statement.name}: "), certain))
     return found
 
 
@@ -107,6 +117,6 @@ def _said(error: CheckError) -> str:
     """The server's own words, with its advice."""
     cause = error.__cause__
     if not isinstance(cause, psycopg.Error) or not cause.diag.message_primary:
-        return error.message
+        return f"{error.message} ({error.hint})" if error.hint else error.message
     advice = f" ({cause.diag.message_hint})" if cause.diag.message_hint else ""
     return VAULT.redact(f"{cause.diag.message_primary}{advice}")

@@ -35,10 +35,11 @@ def compare_row_counts(expected: Measures, actual: Measures) -> Answer:
     )
 
 
-def emptied(expected: Measures, actual: Measures) -> dict[str, int]:
-    """The tables that had rows in the snapshot and have none in the copy, with those rows."""
+def emptied(expected: Measures, actual: Measures) -> dict[str, int | None]:
+    """The tables that had rows in the snapshot and have none in the copy, with those rows, as far as they are known."""
     there = {count.table for count in actual.counts if count.rows != 0}
-    return {count.table: count.rows for count in expected.counts if count.rows and count.table not in there}
+    there |= {one.table for one in actual.held or () if one.rows is not False}
+    return {table: rows for table, rows in expected.filled.items() if table not in there}
 
 
 def _judge(row: dict[str, object]) -> tuple[object, ...]:

@@ -36,7 +36,7 @@ class _OverdueError(CheckError):
 
 
 def smoke_questions(
-    wish: Sequence[Smoke], open_session: OpenSession, log: Log, emptied: Mapping[str, int]
+    wish: Sequence[Smoke], open_session: OpenSession, log: Log, emptied: Mapping[str, int | None]
 ) -> Iterator[Question]:
     """What is to be asked by statements, in the plan's order.
 
@@ -76,7 +76,7 @@ def _in_session(open_session: OpenSession, ask: Callable[[psycopg.Connection], A
         return ask(connection)
 
 
-def ask_value(check: SmokeSql, log: Log, emptied: Mapping[str, int], connection: psycopg.Connection) -> Answer:
+def ask_value(check: SmokeSql, log: Log, emptied: Mapping[str, int | None], connection: psycopg.Connection) -> Answer:
     """Put the statement to the copy.
 
     Raises:
@@ -103,7 +103,9 @@ def ask_value(check: SmokeSql, log: Log, emptied: Mapping[str, int], connection:
     return judged(reason, [told("value", wanted, actual, fault)])
 
 
-def ask_within(check: SmokeWithin, log: Log, emptied: Mapping[str, int], connection: psycopg.Connection) -> Answer:
+def ask_within(
+    check: SmokeWithin, log: Log, emptied: Mapping[str, int | None], connection: psycopg.Connection
+) -> Answer:
     """Put the query to the copy and fetch all of its answer, for as long as its limit allows.
 
     Raises:

@@ -203,7 +203,7 @@ class _Round:
         before, after = ({name: _of(side, name) for name in names} for side in (self.expected.measures, self.actual))
         return judge(check, before, after, seconds)
 
-    def _invariant(self, check: InvariantCheck, lost: dict[str, int]) -> Answer:
+    def _invariant(self, check: InvariantCheck, lost: dict[str, int | None]) -> Answer:
         with self.subject.open_session() as connection:
             return ask_invariant(check, connection, self.subject.log, lost)
 

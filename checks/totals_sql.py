@@ -66,6 +66,11 @@ def total_statement(check: Sum) -> str:
     return f"SELECT {', '.join(plain)} FROM {own(check.table)}{only}{grouped}"  # noqa: S608 - a plan's SQL
 
 
+def type_statement(check: Sum) -> str:
+    """The type of the sum, for which no row is read."""
+    return f"SELECT pg_typeof(sum({amount_expression(check)}))::text FROM {own(check.table)} WHERE false"  # noqa: S608 - a plan's SQL
+
+
 def on_side(sign: Sign, sides: tuple[str, ...]) -> str:
     """Whether a row stands on one of these sides."""
     return f"{as_text(sign.column or 'NULL')} IN ({', '.join(_literal(side) for side in sides)})"

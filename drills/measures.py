@@ -175,6 +175,12 @@ class Measures(Model):
     held: tuple[Held, ...] | None = None
     """Which tables hold rows; None where nobody asked, since all rows are compared."""
 
+    @property
+    def filled(self) -> dict[str, int | None]:
+        """The tables that hold rows, and how many; None where nobody counted them."""
+        asked: dict[str, int | None] = {one.table: None for one in self.held or () if one.rows}
+        return asked | {count.table: count.rows for count in self.counts if count.rows}
+
 
 class Platform(Model):
     """What decides how a value is digested, besides the value."""

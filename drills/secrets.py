@@ -2,10 +2,10 @@ r"""References to secrets, and keeping the secrets themselves out of everything 
 
 Owns the forms `env:NAME`, `file:/path` and `aws:NAME` (AWS Secrets Manager). Refuses anything else, and a secret that
 is empty, not text, or has a NUL in it. Guarantees that a secret which was resolved here is masked in every text that
-passes `redact`: plain, and as URLs, connection strings, SQL, JSON, Python and shells quote it. Of a secret with
-several lines each line of `LINE_MASKED` characters and more is masked by itself, since logs are cut at lines. What
-merely looks like a password in an address, a connection string or a statement is masked too; rather too much than
-too little.
+passes `redact`: plain, and as URLs, connection strings, SQL, JSON, Python and shells quote it; one of fewer than
+`LONG` characters only where it is not part of a longer word, since `app` stands in "application" too. Of a secret with
+several lines each long one is masked by itself, since logs are cut at lines. What merely looks like a password in an
+address, a connection string or a statement is masked too; rather too much than too little.
 """
 
 from __future__ import annotations
@@ -24,20 +24,27 @@ REFERENCE = re.compile(r"(env|aws|file(?=:/)):(\S+)")
 REFERENCE_PATTERN = r"^(env:|aws:|file:/)\S+$"
 """The same, as the JSON Schema states it."""
 MASK = "[secret]"
-LINE_MASKED = 8
+LONG = 8
+"""Characters of a text that is no part of a word by accident."""
 
 # Up to the last @ of the word: a password that should have been quoted may hold an @ or a slash itself.
 _URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://[^:/@\s]*):[^\s\"'<>]{1,4096}@", re.IGNORECASE)
 _QUOTED = r"'(?:[^'\\]|\\.|'')*(?:'|\Z)"
 _KEY_PASSWORD = re.compile(rf"(?P<head>(?:\b|PG|ssl)password\s*=\s*)(?:{_QUOTED}|[^\s&]+)", re.IGNORECASE | re.DOTALL)
 _SQL_PASSWORD = re.compile(rf"(?P<head>\bpassword\s+){_QUOTED}", re.IGNORECASE | re.DOTALL)
+_NO_LETTER = re.compile(
+    r"(?:%[0-9a-f]{2}|\\(?:[a-z]|x[0-9a-f]{2}|u[0-9a-f]{4}|[0-7]{3})|\x1b\[[\d;]*m|(?<![^\W_])-[a-z])\Z", re.IGNORECASE
+)
+"""What ends in a letter or digit and is no word that goes on: an escape, a terminal's colour, an option (`-papp`)."""
+_LONGEST_SUCH = 16
 
 
 class Vault:
     """The secrets that one process has resolved, so that they can be masked wherever text leaves it."""
 
     def __init__(self) -> None:
-        self._known: frozenset[str] = frozenset()
+        self._known: frozenset[tuple[str, str]] = frozenset()
+        """Each way to spell a secret, and the secret."""
 
     def resolve(self, reference: str) -> str:
         """The secret that a reference leads to.
@@ -62,13 +69,12 @@ class Vault:
 
     def know(self, secret: str) -> None:
         """Mask this text from now on."""
-        lines = [line for line in map(str.strip, secret.splitlines()) if len(line) >= LINE_MASKED]
-        forms = {form for text in (secret, *lines) for form in _forms(text)}
-        self._known |= forms - {""}
+        lines = [line for line in map(str.strip, secret.splitlines()) if len(line) >= LONG]
+        self._known |= {(form, text) for text in (secret, *lines) for form in _forms(text) if form}
 
     def redact(self, text: str) -> str:
         """The text with every known secret, and whatever looks like a password, masked."""
-        text = _mask(text, sorted(span for secret in self._known for span in _places(secret, text)))
+        text = _mask(text, sorted(span for form, secret in self._known for span in _places(form, secret, text)))
         text = _URL_PASSWORD.sub(rf"\g<head>:{MASK}@", text)
         text = _KEY_PASSWORD.sub(rf"\g<head>{MASK}", text)
         return _SQL_PASSWORD.sub(rf"\g<head>{MASK}", text)
@@ -88,12 +94,21 @@ def _forms(secret: str) -> Iterator[str]:
     yield shlex.quote(secret).removeprefix("'").removesuffix("'")
 
 
-def _places(secret: str, text: str) -> Iterator[tuple[int, int]]:
+def _places(form: str, secret: str, text: str) -> Iterator[tuple[int, int]]:
     """Begin and end of each occurrence, those that overlap included."""
-    begin = text.find(secret)
+    begin = text.find(form)
     while begin >= 0:
-        yield begin, begin + len(secret)
-        begin = text.find(secret, begin + 1)
+        end = begin + len(form)
+        if len(secret) >= LONG or not _in_word(secret, text, begin, end):
+            yield begin, end
+        begin = text.find(form, begin + 1)
+
+
+def _in_word(secret: str, text: str, begin: int, end: int) -> bool:
+    """Whether it is part of a longer run of letters and digits there."""
+    before, after = text[max(begin - _LONGEST_SUCH, 0) : begin], text[end : end + 1]
+    goes_on = secret[0].isalnum() and before[-1:].isalnum() and not _NO_LETTER.search(before)
+    return goes_on or (secret[-1].isalnum() and after.isalnum())
 
 
 def _mask(text: str, places: list[tuple[int, int]]) -> str:

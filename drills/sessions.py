@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,6 +53,8 @@ _KEEPALIVE = {
     "tcp_user_timeout": "60000",
 }
 """A network that died is noticed within a minute; without this it may take hours."""
+NOTICED_DEAD = {f"tcp_{name.removeprefix('tcp_')}": value for name, value in _KEEPALIVE.items()}
+"""The same as settings of a server: it ends the session within a minute when this machine is gone."""
 
 
 class Access(Enum):
@@ -116,14 +118,19 @@ def connect(address: Address, *, name: str, access: Access, limits: Limits) -> p
     except psycopg.Error as error:
         raise connect_error(address, error) from None
     try:
-        chosen = sql.SQL(", ").join(
-            sql.SQL("set_config({}, {}, false)").format(key, value) for key, value in settings.items()
-        )
-        connection.execute(sql.SQL("SELECT {}").format(chosen))
+        set_all(connection, settings)
     except psycopg.Error as error:
         connection.close()
         raise connect_error(address, error) from None
     return connection
+
+
+def set_all(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
+    """These settings, until the session ends."""
+    chosen = sql.SQL(", ").join(
+        sql.SQL("set_config({}, {}, false)").format(key, value) for key, value in settings.items()
+    )
+    connection.execute(sql.SQL("SELECT {}").format(chosen))
 
 
 def _milliseconds(limit: timedelta) -> str:

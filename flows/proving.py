@@ -22,7 +22,7 @@ from drills.addresses import Address
 from drills.errors import ClusterError, ConnectError, DrillbookError
 from drills.measures import NEGATIVE_CONTROL
 from drills.plan import Managed
-from drills.records import CheckResult, FileRef, Resource, Server, Verdict, file_name
+from drills.records import CheckResult, FileRef, Resource, Server, Verdict
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import scratch_database, scratch_name
@@ -38,7 +38,7 @@ def prove_checks(drill: Drill, server: Server, expectations: FileRef) -> None:
         DrillbookError: the expectations cannot be read, or the copy is production after all.
     """
     with drill.stage(NEGATIVE_CONTROL, Verdict.UNKNOWN):
-        folder = drill.folder / "reconcile" / file_name(NEGATIVE_CONTROL)
+        folder = drill.reconciled(NEGATIVE_CONTROL)
         begun, limit = time.monotonic(), drill.plan.negative_control.limit
         scratch, outside = scratch_name(drill.id), partial(_beside_the_copy, drill)
         result: CheckResult | None = None
@@ -96,7 +96,7 @@ def _refuse_without_room(drill: Drill, server: Server, outside: Address) -> None
     needed = int(given(row)[0] * guard.ROOM_FOR_COPY)
     free, limit = shutil.disk_usage(drill.cluster.folder).free, drill.plan.staging.disk_limit
     if limit is not None:
-        dump = sum(file.stat().st_size for file in (drill.folder / "dump").rglob("*"))
+        dump = sum(file.stat().st_size for file in drill.dump.rglob("*"))
         free = min(free, limit - dump - needed)  # which the copy itself may take
     if needed > free:
         raise ClusterError(
@@ -123,7 +123,7 @@ def _control(drill: Drill, clone: Callable[[], Address], expectations: FileRef, 
     )
     wish = drill.plan.negative_control.model_copy(update={"limit": limit})
     expected = read_expectations(drill.folder, expectations)
-    folder = drill.folder / "reconcile" / file_name(NEGATIVE_CONTROL)
+    folder = drill.reconciled(NEGATIVE_CONTROL)
     with reading.cancelled_on_error(), writing.cancelled_on_error():
         result = negative_control(wish, drill.plan.checks, expected, subject, folder, drill.progress.advance)
     keep_queries(drill, log.queries)

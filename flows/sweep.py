@@ -36,13 +36,10 @@ from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import database_name, scratch_name
 from drills.units import parse_duration
-from flows.runtime import JOURNAL, LOCK, RESERVE
+from flows.runtime import DUMP, JOURNAL, LOCK, RAW, REPOSITORY, RESERVE, STAGING, WAL
 from flows.settings import drills_folder
 from flows.stages.shared import aws_log
-from reports.bundle import publish
-
-_EVIDENCE = ("raw", "reconcile", "expectations.json", "queries.jsonl", "plan.yaml")
-"""What a drill's folder holds besides its journal; it is in the bundle once that is published."""
+from reports.bundle import TAKEN, publish
 
 
 def destroy_all(folder: Path, journal: Journal) -> None:
@@ -96,8 +93,8 @@ def _refuse_foreign(resource: Resource, folder: Path) -> None:
     """
     home = folder.parent.parent
     expected = {
-        "directory": {str(folder / "dump"), *_places(folder, "wal"), *_places(folder, "repository")},
-        "cluster": _places(folder, "staging"),
+        "directory": {str(folder / DUMP), *_places(folder, WAL), *_places(folder, REPOSITORY)},
+        "cluster": _places(folder, STAGING),
         "database": {database_name(folder.name), scratch_name(folder.name)},
         **{kind: {name_of(folder.name)} for kind in KINDS},
         "lock": {resource.name} if Path(resource.name).parent == home / "locks" else set(),
@@ -119,7 +116,7 @@ def _destroy(resource: Resource, folder: Path, limit: timedelta = DELETE_LIMIT) 
         case "cluster" | "directory":
             _keep_log(Path(resource.name), folder)
             destroy_cluster(Path(resource.name))
-        case "database" if resource.address in _places(folder, "staging"):
+        case "database" if resource.address in _places(folder, STAGING):
             # The scratch clone in a cluster of the drill's own, which comes next and takes it along.
             _keep_log(Path(resource.address), folder)
             destroy_cluster(Path(resource.address))
@@ -153,7 +150,7 @@ def _delete_at_aws(resource: Resource, folder: Path, limit: timedelta) -> None:
 
 def _keep_log(cluster: Path, folder: Path) -> None:
     """What the server said is evidence, as long as there is a bundle to come; it never stands in the way of the end."""
-    log, raw = cluster / "log", folder / "raw"
+    log, raw = cluster / "log", folder / RAW
     if log.exists() and raw.is_dir():
         with suppress(OSError):
             (raw / f"{cluster.name}-server.log").write_text(VAULT.redact(log.read_text(errors="replace")))
@@ -197,7 +194,7 @@ def close(folder: Path, journal: Journal) -> Record:
         reading = read_journal(folder / JOURNAL)
     record = fold(reading)
     try:
-        leave_out_unmasked(folder / "raw")
+        leave_out_unmasked(folder / RAW)
     except OSError as error:
         raise EvidenceError(
             f"what a program said cannot be left out of the bundle: {error.strerror or error}",
@@ -211,7 +208,7 @@ def close(folder: Path, journal: Journal) -> Record:
 
 def _tidy(folder: Path) -> None:
     """What is in the bundle is not kept twice."""
-    for name in _EVIDENCE:
+    for name in TAKEN:
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path)

@@ -29,7 +29,8 @@ from reports.html import render
 
 SUMS = "SHA256SUMS"
 JOURNAL, RECORD, CHECKS, REPORT = "journal.jsonl", "drill.json", "checks.csv", "report.html"
-_TAKEN = ("plan.yaml", "expectations.json", "queries.jsonl", "reconcile", "raw")
+TAKEN = ("plan.yaml", "expectations.json", "queries.jsonl", "reconcile", "raw")
+"""What a drill's folder holds besides its journal."""
 _COLUMNS = (
     "round",
     "name",
@@ -83,7 +84,7 @@ def publish(folder: Path, record: Record) -> tuple[Path, str]:
 
 
 def _fill(partial: Path, folder: Path, record: Record) -> None:
-    for name in _TAKEN:
+    for name in TAKEN:
         source = folder / name
         if source.is_dir():
             shutil.copytree(source, partial / name, copy_function=shutil.copyfile)

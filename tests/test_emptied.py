@@ -56,13 +56,13 @@ def held_now(database: Database, statement: timedelta = timedelta(seconds=60)) -
     return measure(opening(database.reader, statement), wish, Scope(2), a_log(), quiet)
 
 
-def asked(database: Database, expected: Measures, folder: Path, **wish: Any) -> CheckResult:
+def asked(database: Database, expected: Measures, folder: Path, *, name: str = EMPTIED, **wish: Any) -> CheckResult:
     """The answer of the check, put to the database as it is now, with what each lists beside it in the CSV."""
     subject = Subject(opening(database.reader), opening(database.owner), a_log(), utc_now(), jobs=2)
     what = expectations(expected).model_copy(update={"basis": Basis.CLOSED_PERIOD})
     checks = Checks.model_validate(CLOSED | wish)
     results = {one.name: one for one in run_checks(checks, what, subject, folder / "reconcile" / "round", quiet)}
-    return results[EMPTIED]
+    return results[name]
 
 
 def test_tables_that_hold_rows_on_both_sides_pass_and_those_no_total_reads_are_named(
@@ -128,6 +128,37 @@ def test_large_objects_that_are_all_gone_are_unknown(make: Make, tmp_path: Path)
     database.run("SELECT lo_unlink(4711)")
     result = asked(database, expected, tmp_path)
     assert (result.verdict, f"{SHOWN}{LARGE_OBJECTS};" in result.reason) == (Verdict.UNKNOWN, True)
+
+
+def test_no_table_is_read_through_whose_rows_nothing_is_held_against(make: Make, tmp_path: Path) -> None:
+    database, log = make(BOOKS), a_log()
+    expected = held_now(database)
+    subject = Subject(opening(database.reader), opening(database.owner), log, utc_now(), jobs=2)
+    list(run_checks(Checks.model_validate(CLOSED), expectations(expected), subject, tmp_path / "round", quiet))
+    for queries in (expected.queries, log.queries):
+        counted = [query.name for query in queries if query.name.startswith(("rows of ", "content of "))]
+        assert counted == ["rows of billing.invoice"], "which the total adds up"
+        reading = [query.sql for query in queries if "FROM ONLY" in query.sql and "EXISTS" not in query.sql]
+        assert reading
+        assert all("invoice" in sql for sql in reading)
+    assert [count.table for count in expected.counts] == ["billing.invoice"]
+    of_now = measure(opening(database.reader), Wish.of(Checks(), utc_now()), Scope(2), a_log(), quiet)
+    assert len(of_now.counts) == 5
+
+
+@pytest.mark.parametrize(("damage", "verdict"), [("", Verdict.PASS), ("TRUNCATE billing.ledger", Verdict.UNKNOWN)])
+def test_an_invariant_over_a_table_whose_rows_are_gone_shows_nothing(
+    make: Make, tmp_path: Path, damage: str, verdict: Verdict
+) -> None:
+    database = make(BOOKS)
+    expected = held_now(database)
+    database.run(damage or "SELECT 1")
+    rule = {"name": "positive", "expect": "no rows", "sql": "SELECT FROM billing.ledger l JOIN billing.invoice i "
+            "USING (id) WHERE l.amount < 0"}  # fmt: skip
+    result = asked(database, expected, tmp_path, name="positive", invariants=[rule])
+    assert result.verdict is verdict
+    told = "nothing to look at: some rows of billing.ledger in the snapshot, none in the copy"
+    assert (told in result.reason) is bool(damage)
 
 
 def test_an_empty_database_shows_nothing(make: Make, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fix_checks import a_log, quiet
+from fix_checks import a_log, expectations, quiet
 from fix_damages import Books, books_kept, checks_of, controlled, measured_books
 from fix_postgres import run_sql
 
+from checks.measure import Scope, Wish, measure
 from checks.negative.control import negative_control
 from checks.negative.damages import DAMAGES
 from checks.negative.hurry import Hurried
@@ -26,7 +27,7 @@ from drills.errors import CheckError
 from drills.measures import Expectations
 from drills.plans.checks import Checks
 from drills.plans.negative import CHOSEN, NegativeControl
-from drills.records import CheckResult, Verdict
+from drills.records import CheckResult, Verdict, utc_now
 from drills.sessions import Access
 
 _CATALOGUE = """
@@ -100,6 +101,30 @@ def test_a_clone_that_does_not_pass_undamaged_proves_nothing(books: Books, tmp_p
     assert "the clone does not pass undamaged: FAIL: books.account: other content than expected" in result.reason
 
 
+def test_a_clone_that_passes_nowhere_is_told_once(books: Books, tmp_path: Path) -> None:
+    expected = with_counts(books.expected, "books.account", digest="0")
+    result = controlled(books, tmp_path, "one cent", "trailing space", "lost row", expected=expected)
+    same = "one cent, trailing space (the clone does not pass undamaged: FAIL: books.account: other content than"
+    assert (result.verdict, same in result.reason) == (Verdict.UNKNOWN, True)
+    result = controlled(books, tmp_path, "one cent", "trailing space", expected=expected)
+    assert (result.verdict, lines(result, Verdict.UNKNOWN)) == (Verdict.UNKNOWN, ["one cent", "trailing space"])
+    assert result.reason.startswith("the control could not begin: the clone does not pass undamaged, as ")
+    assert "FAIL" not in result.reason
+    assert "FAIL: books.account: other content" in str(result.lines[0].actual)
+
+
+def test_a_copy_of_another_time_is_damaged_without_its_rows_being_counted(books: Books, tmp_path: Path) -> None:
+    rule = {"name": "every visit has a time", "sql": "SELECT FROM books.visit WHERE at IS NULL"}
+    checks = checks_of(row_counts=False, content={"compare": False}, sequences=False, invariants=[rule])
+    wish = Wish.of(checks, utc_now(), held=True)
+    expected = expectations(measure(books.opening(Access.READ_ONLY), wish, Scope(), a_log(), quiet))
+    assert [count.table for count in expected.measures.counts] == ["books.posting"]
+    damages = ("amount lost from a total", "amount lost from a ledger rule", "emptied tables under an invariant")
+    result = controlled(books, tmp_path, "dropped index", *damages, checks=checks, expected=expected)
+    assert (result.verdict, lines(result, Verdict.PASS)) == (Verdict.PASS, ["dropped index", *damages])
+    assert "some rows of books.visit in the snapshot, none in the copy" in str(result.lines[-1].actual)
+
+
 def test_without_a_place_for_any_damage_it_is_unknown(books: Books, tmp_path: Path) -> None:
     measures = books.expected.measures.model_copy(update={"counts": ()})
     expected = books.expected.model_copy(update={"measures": measures})
@@ -163,7 +188,7 @@ def test_a_damage_whose_places_cannot_be_looked_for_is_unknown(
 
 
 def test_the_same_database_is_damaged_in_the_same_place(books: Books) -> None:
-    rows = {count.table: count.rows or 0 for count in books.expected.measures.counts}
+    rows = books.expected.measures.filled
     for name, damage in DAMAGES.items():
         places = set()
         for _ in range(2):
@@ -305,7 +330,7 @@ def test_what_was_found_stays_found_when_the_time_is_over(
         ["lost row", "dropped index"],
     )
     assert result.verdict is Verdict.UNKNOWN
-    assert "not caught: lost row (not reached within the limit of the plan)" in result.reason
+    assert "not caught: lost row, dropped index (not reached within the limit of the plan)" in result.reason
 
 
 def test_what_was_found_stays_found_when_a_question_cannot_be_asked(

@@ -91,6 +91,42 @@ def test_a_slip_in_a_ledger_rule_names_the_sum(make: Make) -> None:
     assert found.certain
 
 
+@pytest.mark.parametrize("amount", ["ratio", "-ratio", "amount * 1.5::real"])
+def test_a_sum_that_is_not_exact_is_told_and_no_row_is_read_for_it(make: Make, amount: str) -> None:
+    database = make(
+        SHOP + "ALTER TABLE invoice ADD ratio float8 DEFAULT 1; CREATE FUNCTION burn(numeric) RETURNS float8"
+        " LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''a row was read''; END'"
+    )
+    assert refused(database, **total(amount=f"({amount})::numeric")) == []
+    for expression in (amount, "burn(amount)"):
+        (found,) = refused(database, **total(amount=expression))
+        assert str(found).startswith(f"checks.totals[1] (slip): the sum of {expression} is of type ")
+        assert f"cast it in the plan: ({expression})::numeric" in found.said
+        assert found.certain
+    rule = FINE["ledger"][0] | {"credits": {"table": "invoice", "amount": amount}}
+    (found,) = refused(database, ledger=[rule])
+    assert str(found).startswith("checks.ledger[0] (books: credits): the sum of ")
+
+
+def test_a_slip_in_a_smoke_statement_is_told_and_neither_statement_nor_program_is_run(make: Make) -> None:
+    database = make(SHOP)
+    slow, slip = "SELECT pg_sleep(99) FROM invoice", "SELECT FROM invoise"
+    smoke = [
+        {"kind": "command", "name": "program", "run": ["false"]},
+        {"kind": "sql", "name": "fine", "sql": slow, "expect": ""},
+        {"kind": "within", "name": "fine too", "sql": slow, "limit": "1s"},
+        {"kind": "sql", "name": "slip", "sql": slip, "min": 1},
+        {"kind": "within", "name": "late slip", "sql": slip, "limit": "1s"},
+    ]
+    for copy_of_now in (True, False):
+        found = refused(database, copy_of_now=copy_of_now, smoke=smoke)
+        assert [str(one) for one in found] == [
+            'checks.smoke[3] (slip): relation "invoise" does not exist',
+            'checks.smoke[4] (late slip): relation "invoise" does not exist',
+        ]
+        assert {one.certain for one in found} == {copy_of_now}
+
+
 def test_a_slip_in_an_invariant_is_certain_only_where_the_copy_has_the_sources_structure(make: Make) -> None:
     database = make(SHOP)
     slip = [*FINE["invariants"], {"name": "slip", "sql": "SELECT FROM invoise"}]

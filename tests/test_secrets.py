@@ -167,17 +167,50 @@ def test_a_secret_of_several_lines_is_masked_whole_and_line_by_line(vault: Vault
     assert vault.redact("{}") == "{}", "a line of one character would mask every brace"
 
 
-@pytest.mark.parametrize("order", [("abcd", "cdef"), ("cdef", "abcd")])
+@pytest.mark.parametrize("order", [("abcd1234", "1234efgh"), ("1234efgh", "abcd1234")])
 def test_secrets_that_overlap_in_a_text_leave_nothing_of_either(order: tuple[str, str]) -> None:
     vault = Vault()
     for secret in order:
         vault.know(secret)
-    assert vault.redact("x abcdef y cdef abcd") == f"x {MASK} y {MASK} {MASK}"
+    assert vault.redact("x abcd1234efgh y 1234efgh abcd1234") == f"x {MASK} y {MASK} {MASK}"
 
 
 def test_a_secret_that_overlaps_itself_is_masked_to_its_end(vault: Vault) -> None:
-    vault.know("aba")
-    assert vault.redact("x ababa y") == f"x {MASK} y"
+    vault.know("abc-abc-abc")
+    assert vault.redact("x abc-abc-abc-abc y") == f"x {MASK} y"
+
+
+@pytest.mark.parametrize(
+    "text", ["the application app1 of apple", "snapshot, wrapped; happy", "DR-20261121T220900Z-myapp", "r%C3%A9app1"]
+)
+def test_a_short_secret_leaves_longer_words_as_they_are(vault: Vault, text: str) -> None:
+    vault.know("app")
+    assert vault.redact(text) == text
+
+
+def test_a_long_secret_is_masked_inside_a_word_too(vault: Vault) -> None:
+    vault.know("appliance")
+    assert vault.redact("myappliances") == f"my{MASK}s"
+
+
+@pytest.mark.parametrize("secret", ["app", "p7", "é1", "a'b\\c", "p@s s%", "+x=", "7"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "({})", "PGPASS={}", "key:{}@host/d", "<{}", "{}>", "pw={}&b", "'{}'", '"{}"', "h:5432:d:u:{}\nnext", "a,{},b",
+        "\x1b[31m{}\x1b[0m", "psql -W{} d", "a_{}_b", "\0{}\0", "'x\\n{}\\n'", "--pw={}",
+    ],
+)  # fmt: skip
+def test_a_short_secret_is_masked_wherever_it_stands_by_itself(vault: Vault, secret: str, text: str) -> None:
+    vault.know(secret)
+    for spelled in (secret, quote(secret, safe=""), conninfo_quoted(secret), json.dumps(secret)[1:-1]):
+        assert vault.redact(text.format(spelled)) == text.format(MASK)
+
+
+def test_a_short_secret_is_masked_between_what_a_url_escapes(vault: Vault) -> None:
+    vault.know("app")
+    text = "?options=-c%20pw%3Dapp%26x&" + quote('{"k":"app"}é', safe="")
+    assert vault.redact(text) == text.replace("app", MASK)
 
 
 def test_a_secret_inside_another_leaves_nothing_of_the_longer(vault: Vault) -> None:
@@ -189,7 +222,7 @@ def test_a_secret_inside_another_leaves_nothing_of_the_longer(vault: Vault) -> N
 def test_a_secret_that_is_part_of_the_mask_does_not_mask_the_mask(vault: Vault) -> None:
     for secret in ("secret", "e", "]"):
         vault.know(secret)
-    assert vault.redact("the secret") == f"th{MASK} {MASK}"
+    assert vault.redact("the secret e]") == f"the {MASK} {MASK}"
 
 
 def test_an_empty_text_is_never_taken_for_a_secret(vault: Vault) -> None:

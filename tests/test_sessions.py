@@ -17,6 +17,7 @@ from drills.errors import ConnectError, PlanError, SecretError
 from drills.processes import run_tool
 from drills.secrets import VAULT
 from drills.sessions import (
+    NOTICED_DEAD,
     PINNED,
     Access,
     Limits,
@@ -26,6 +27,7 @@ from drills.sessions import (
     exported_snapshot,
     importing,
     session,
+    set_all,
 )
 
 LIMITS = Limits(timedelta(minutes=30), timedelta(seconds=5))
@@ -48,6 +50,18 @@ def test_limits_and_pinned_settings_are_in_force(shop: Database) -> None:
         told = {name: shown(connection, name) for name in ("statement_timeout", "lock_timeout", "application_name")}
         assert told == {"statement_timeout": "1800000", "lock_timeout": "5000", "application_name": "drillbook/DR-1"}
         assert shown(connection, "idle_in_transaction_session_timeout") == "1800000"
+
+
+def test_a_server_can_be_told_to_notice_within_a_minute_that_nobody_is_there_any_more(shop: Database) -> None:
+    with reading(shop.reader) as connection:
+        set_all(connection, NOTICED_DEAD)
+        told = {name: int(shown(connection, name)) for name in NOTICED_DEAD}
+    assert told == {
+        "tcp_keepalives_idle": 30,
+        "tcp_keepalives_interval": 10,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 60000,
+    }
 
 
 def test_what_the_role_or_the_database_sets_for_itself_does_not_change_how_values_read(shop: Database) -> None:

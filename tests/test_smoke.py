@@ -34,7 +34,8 @@ from drills.processes import spawn, stop_process
 from drills.records import CheckResult, Verdict
 from drills.secrets import Vault
 
-DRILL = "DR-20260101T000000Z-smoke-0000"
+DRILL = f"DR-20260101T000000Z-smoke-{os.getpid():08x}"
+"""Its programs are found by it on the whole machine, where another worker may be at the same tests."""
 SMOKE: TypeAdapter[Any] = TypeAdapter(Smoke)
 SITE = """
 import http.server, os, sys, time

@@ -65,7 +65,7 @@ def _rows_below(total: TotalCheck, check: str, site: Site) -> Iterator[Planting]
     )
     before = f"SELECT set_config('drillbook.before', (SELECT {mark}), true)"
     changed = f"SELECT 1 WHERE current_setting('drillbook.before') <> (SELECT {mark})"
-    filled = [table for table in tables if site.rows.get(qualified(*table))]
+    filled = [table for table in tables if qualified(*table) in site.rows]
     one = "DELETE FROM ONLY {0} WHERE ctid = (SELECT ctid FROM ONLY {0} LIMIT 1)"
     # A sum may be off by what the plan tolerates; not so one that has lost all of its rows.
     for action in ("TRUNCATE ONLY {0}", "DELETE FROM ONLY {0}") if total.tolerance else (one, "DELETE FROM ONLY {0}"):
@@ -119,7 +119,7 @@ def _under_invariants(site: Site) -> Iterator[Planting]:
             tables, refreshed = _read_by(check.sql, check.name, site)
         except CheckError:
             continue
-        filled = [table for table in tables if site.rows.get(qualified(*table))]
+        filled = [table for table in tables if qualified(*table) in site.rows]
         if filled:
             names = frozenset(qualified(*table) for table in filled)
             where, quoted = f"{', '.join(sorted(names))} of {check.name}", [identifier(*table) for table in filled]
@@ -145,7 +145,7 @@ def _unindexed(site: Site) -> Iterator[Planting]:
     """A row is written anew while its index is told to look away; afterwards nobody can find it by the index."""
     for where, schema, table, index, columns in site.ask(_INDEXES):
         shown, quoted = qualified(str(schema), str(table)), identifier(str(schema), str(table))
-        if site.rows.get(shown):
+        if shown in site.rows:
             ready = f"UPDATE pg_catalog.pg_index SET indisready = {{}} WHERE indexrelid = {index}"
             again = (
                 f"WITH gone AS (DELETE FROM ONLY {quoted} WHERE ctid = (SELECT ctid FROM ONLY {quoted} LIMIT 1)"

@@ -22,7 +22,7 @@ from checks.negative.claims import claimed, settled
 from checks.negative.damages import DAMAGES
 from checks.negative.hurry import OVER, Hurried
 from checks.negative.planting import Planting, Site, plant, survey
-from checks.negative.proven import MOST, NAMED_BY_PLAN, Planted, proven
+from checks.negative.proven import MOST, NAMED_BY_PLAN, UNCLEAN, Planted, proven
 from checks.sharing import Advance
 from checks.structure.access import DATABASE_SETTINGS, OWNED
 from checks.structure.compare import read_structure
@@ -98,7 +98,7 @@ class _Control:
         if not key or not getattr(self.checks, key):
             return [(site, "")]
         # A total sees into a table whose content is not compared.
-        rows = {count.table: count.rows for count in self.expected.measures.counts if count.rows}
+        rows = self.expected.measures.filled
         return [
             (replace(site, rows=rows, checks=self.checks.model_copy(update={key: (check,)})), check.name)
             for check in getattr(self.checks, key)[:MOST]
@@ -130,13 +130,12 @@ class _Control:
             expected = _with(expected, structure=tuple(sorted([*items, *here], key=lambda one: (one.kind, one.name))))
         return replace(self, subject=subject, expected=expected)
 
-    def _rows(self) -> dict[str, int]:
+    def _rows(self) -> dict[str, int | None]:
         """Of the tables that every check of the plan sees into."""
         content = self.checks.content
         unseen = {one.table for one in content.leave_out} | given_up(self.checks, self.expected.measures)
         unseen |= {count.table for count in self.expected.measures.counts if count.error and content.compare}
-        counts = [count for count in self.expected.measures.counts if count.table not in unseen]
-        return {count.table: count.rows for count in counts if count.rows}
+        return {table: rows for table, rows in self.expected.measures.filled.items() if table not in unseen}
 
     def one(self, name: str, site: Site) -> Planted:
         """Plant it, look, and roll back."""
@@ -154,7 +153,7 @@ class _Control:
         if planting is None:
             return Planted(name, "this database has no place for it", planted=False)
         if told := self._not_clean(damage.claimed_by, wish, planting):
-            return Planted(name, f"the clone does not pass undamaged: {told}", planting.where)
+            return Planted(name, f"{UNCLEAN}: {told}", planting.where)
         with site.connection.transaction(force_rollback=True):
             if plant(replace(damage, find=lambda _: iter([planting])), site) is None:
                 raise CheckError(f"{name} was planted in {planting.where}, and a second time it was not")
@@ -187,7 +186,8 @@ class _Control:
         wish = wish.model_copy(update={**named_only, "content": content})
         measures = self.expected.measures
         counts = tuple(one for one in measures.counts if one.table in planting.tables)
-        expected = _with(self.expected, counts=counts, held=None)
+        held = measures.held and tuple(one for one in measures.held if one.table in planting.tables)
+        expected = _with(self.expected, counts=counts, held=held)
         # Its CSVs hold figures of production: they stay in the drill's own folder, for as long as they are made.
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="damage-", dir=self.folder, ignore_cleanup_errors=True) as place:

@@ -113,8 +113,8 @@ class Site:
     log: Log
     columns: Sequence[Column]
     """Of tables with rows, in the order in which they are tried."""
-    rows: Mapping[str, int]
-    """Of every table that has any and whose content is compared, by its name for people."""
+    rows: Mapping[str, int | None]
+    """Of every table that has any and whose content is compared, by its name for people; None where not counted."""
     checks: Checks
     """What the plan asks, with all periods settled."""
 
@@ -141,7 +141,7 @@ class Damage:
     """Seen only where owners and grants were restored."""
 
 
-def survey(connection: psycopg.Connection, log: Log, rows: Mapping[str, int], checks: Checks) -> Site:
+def survey(connection: psycopg.Connection, log: Log, rows: Mapping[str, int | None], checks: Checks) -> Site:
     """What there is to be damaged.
 
     Args:
@@ -154,9 +154,9 @@ def survey(connection: psycopg.Connection, log: Log, rows: Mapping[str, int], ch
         CheckError: the catalogue cannot be read.
     """
     columns = [Column(*row) for row in log.ask(connection, "columns to be damaged", _COLUMNS)]
-    columns = [column for column in columns if rows.get(column.shown)]
+    columns = [column for column in columns if column.shown in rows]
     rich = {column.shown for column in columns if column.kind in {"numeric", "money"}}
-    columns.sort(key=lambda one: (rows[one.shown] == 1, one.shown not in rich, rows[one.shown], one.shown))
+    columns.sort(key=lambda one: (rows[one.shown] == 1, one.shown not in rich, rows[one.shown] or 0, one.shown))
     return Site(connection, log, columns, rows, checks)
 
 

@@ -24,6 +24,7 @@ MOST = 5
 _ALWAYS = ("content", "row counts", "structure")
 """Whichever of these a plan asks for has to have caught something, or nobody knows whether it can. So has whichever of
 those with a name, unless the plan chose none of their damages."""
+UNCLEAN = "the clone does not pass undamaged"
 _CAUGHT = "caught"
 _COLUMNS = ["damage", "check", EXPECTED, ACTUAL, DIFFERENCE, "place", "statements", VERDICT]
 
@@ -69,9 +70,11 @@ def proven(wish: NegativeControl, checks: Checks, lines: Sequence[Planted]) -> A
     missed = [line for line in planted if not line.caught]
     unproven = [claim for claim in _needed(wish, checks) if claim not in {_claim(line.damage) for line in caught}]
     told = [f"{len(caught)} of {len(planted)} damages were caught by the checks that claim them"]
-    told += [f"not caught: {named([f'{line.name} ({line.said})' for line in missed])}"] if missed else []
+    told += [f"not caught: {named(_by_reason(missed))}"] if missed else []
     told += [f"nothing was planted and caught for {', '.join(unproven)}"] if unproven else []
     told += [*_absent(lines), *_beyond(wish, checks), *_not_chosen(wish, checks)]
+    if planted and all(line.said.startswith(UNCLEAN) for line in planted):
+        told = [f"the control could not begin: {UNCLEAN}, as the checks of the copy and the lines here say"]
     return Answer(
         Verdict.PASS if caught and not missed and not unproven else Verdict.UNKNOWN,
         "; ".join(told),
@@ -91,6 +94,12 @@ def _needed(wish: NegativeControl, checks: Checks) -> list[str]:
     chosen = {_claim(name) for name in wish.damages}
     needed = [*_ALWAYS, *(claim for claim in NAMED_BY_PLAN if claim in chosen)]
     return [claim for claim in needed if claimed(claim, checks) is not None]
+
+
+def _by_reason(lines: Sequence[Planted]) -> list[str]:
+    """Those of which the same is said together."""
+    reasons = dict.fromkeys(line.said for line in lines)
+    return [f"{named([line.name for line in lines if line.said == reason])} ({reason})" for reason in reasons]
 
 
 def _absent(lines: Sequence[Planted]) -> Iterator[str]:

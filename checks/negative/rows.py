@@ -122,7 +122,7 @@ def _orphan(site: Site) -> Iterator[Planting]:
 
 
 def _object(site: Site, statement: str) -> Iterator[Planting]:
-    if site.rows.get(LARGE_OBJECTS):  # a plan may leave them out, as it may a table
+    if LARGE_OBJECTS in site.rows:  # a plan may leave them out, as it may a table
         yield Planting(LARGE_OBJECTS, (statement,), 1, frozenset({LARGE_OBJECTS}))
 
 

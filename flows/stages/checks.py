@@ -22,7 +22,6 @@ from drills.records import (
     FileRef,
     Server,
     Verdict,
-    file_name,
 )
 from drills.sessions import (
     PINNED,
@@ -60,7 +59,7 @@ def check(drill: Drill, server: Server, expectations: FileRef, name: str) -> Ver
             refuse_incomparable(expected, PINNED, look_at_platform(connection, log))
         address = partial(address_of_copy, drill)
         sessions, writing = (sessions_on(drill, address, access) for access in (Access.READ_ONLY, Access.READ_WRITE))
-        folder = drill.folder / "reconcile" / file_name(name)
+        folder = drill.reconciled(name)
         verdicts = []
         subject = Subject(
             sessions.plain,
@@ -109,7 +108,7 @@ def try_out(drill: Drill, server: Server) -> Verdict:
             refuse_production(drill, server, describe(connection, copy), connection)
         probe = Applications(partial(address_of_copy, drill), drill.id, drill.raw, Path.cwd())
         verdicts = []
-        for result in try_programs(drill.plan.checks, probe, drill.folder / "reconcile" / file_name(BY_PROGRAMS)):
+        for result in try_programs(drill.plan.checks, probe, drill.reconciled(BY_PROGRAMS)):
             drill.say(events.Checked(round=BY_PROGRAMS, result=result))
             verdicts.append(result.verdict)
         verdict = Verdict.worst(verdicts)

@@ -12,19 +12,27 @@ from drills.addresses import Address
 from drills.clusters import make_cluster
 from drills.errors import ToolError
 from drills.measures import Measures
-from drills.places import open_place
 from drills.records import Backup, Copy, FileRef, Server, Snapshot, Surroundings, Verdict
 from drills.recovery.base import Progress, Restore, Taken
 from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
 from drills.staging import database_name, make_database, prepare_cluster, run_like_production, size_watch
 from flows.runtime import Drill, given
 from flows.stages.expecting import Expecting, expecting
-from flows.stages.shared import check_age, check_likeness, check_log, dump_of, given_dump_of, stream_of, workspace_of
+from flows.stages.shared import (
+    check_age,
+    check_likeness,
+    check_log,
+    dump_of,
+    given_dump_of,
+    staging_place,
+    stream_of,
+    workspace_of,
+)
 
 
 def take_dump(drill: Drill, server: Server, wish: plan.Dump) -> tuple[Backup, FileRef]:
     """Dump and expectations from one snapshot, at the same time."""
-    drill.intend("directory", str(drill.folder / "dump"))
+    drill.intend("directory", str(drill.dump))
     with expecting(drill, server) as source:
 
         def dump(snapshot: Snapshot, tell: Progress) -> Taken:
@@ -75,7 +83,7 @@ def take_given(drill: Drill, server: Server, wish: plan.GivenDump) -> tuple[Back
     Raises:
         ToolError: the dump is not whole, or not what the plan says.
     """
-    drill.intend("directory", str(drill.folder / "dump"))
+    drill.intend("directory", str(drill.dump))
     taken = given_dump_of(drill, wish).pick(workspace_of(drill, drill.progress.advance))
     check_log(drill, taken.log)
     check_age(drill, taken.backup, wish.max_age)
@@ -136,7 +144,7 @@ def _make_staging(drill: Drill, server: Server, around: Surroundings) -> Address
         where = {"address": wish.address or "", "password": wish.password or ""}
         drill.intend("database", database, **where, system_identifier=seen.system_identifier)
         return make_database(drill.staging, database, around, drill.name, source=server, seen=seen)
-    folder = open_place(drill.folder / "staging")
+    folder = staging_place(drill)
     drill.intend("cluster", str(folder))
     drill.cluster = make_cluster(folder, given(drill.tools))
     return prepare_cluster(drill.cluster, server, around, drill.name)

@@ -14,18 +14,18 @@ from pathlib import Path
 
 from drills import events, guard, plan
 from drills.addresses import Address, resolve_address
-from drills.places import open_place
+from drills.places import make_folder, open_place
 from drills.records import Backup, Basis, FileRef, Server
 from drills.recovery.pages.basebackup import BaseBackup
 from drills.recovery.pages.receiving import Receiver, receiving
 from drills.recovery.pages.replay import copy_from_folder
 from drills.recovery.pages.standbys import judge_standbys
 from drills.recovery.repositories.existing import open_repository
-from drills.recovery.repositories.repository import Existing, make_folder
+from drills.recovery.repositories.repository import Existing
 from drills.staging import look_at_tablespaces
 from drills.targets import RecoveryTarget, TargetKind
 from drills.wal import page_start, parse_lsn, segment_name, show_lsn
-from flows.runtime import Drill, given
+from flows.runtime import REPOSITORY, WAL, Drill, given
 from flows.stages.aligning import Archive, Measured, measured_in_wal
 from flows.stages.expecting import Expecting, expecting
 from flows.stages.shared import check_age, check_log, staging_place, workspace_of
@@ -118,7 +118,7 @@ def repository_of(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Bar
 
 def repository_place(drill: Drill) -> Path:
     """What the tools of a repository want to write goes here, and not there."""
-    return open_place(drill.folder / "repository")
+    return open_place(drill.folder / REPOSITORY)
 
 
 def _while_received(drill: Drill, receiver: Receiver, done: int, total: int | None, unit: str) -> None:
@@ -129,7 +129,7 @@ def _while_received(drill: Drill, receiver: Receiver, done: int, total: int | No
 
 def wal_place(drill: Drill) -> Path:
     """Where WAL is collected, likewise."""
-    return open_place(drill.folder / "wal")
+    return open_place(drill.folder / WAL)
 
 
 def _address(drill: Drill, wish: plan.BaseBackup) -> Address:

@@ -25,12 +25,10 @@ from drills.records import Backup
 from drills.recovery.base import Restore, Taken, Workspace, failure_of, judge_log
 from drills.recovery.dumps.files import digest_file
 from drills.recovery.dumps.rows import read_rows
+from drills.sessions import NOTICED_DEAD
 from drills.tools import Tools
 
 _COMPRESSION = {"none": "none", "gzip": "gzip:1", "lz4": "lz4", "zstd": "zstd:1"}
-_NOTICED_DEAD = {
-    "tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3, "tcp_user_timeout": 60000,
-}  # fmt: skip
 _READERS = min(os.cpu_count() or 1, 8)
 """Threads that digest files; hashing does not hold Python's lock."""
 _METHODS_SINCE = 16
@@ -165,7 +163,7 @@ def as_client(source: Address, workspace: Workspace) -> dict[str, str]:
     within a minute when this machine is gone, and with them the lock that they hold on every table.
     """
     told = source.environment()
-    options = " ".join(f"-c {name}={value}" for name, value in _NOTICED_DEAD.items())
+    options = " ".join(f"-c {name}={value}" for name, value in NOTICED_DEAD.items())
     return {**told, "PGAPPNAME": workspace.name, "PGOPTIONS": f"{told.get('PGOPTIONS', '')} {options}".strip()}
 
 
