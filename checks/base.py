@@ -18,7 +18,8 @@ from typing import Any
 import pandas as pd
 
 from drills.errors import CheckError, DrillbookError
-from drills.records import LINES_KEPT, Basis, CheckResult, FileRef, Line, Verdict, file_name, utc_now
+from drills.records import Basis, FileRef, Verdict, file_name, utc_now
+from drills.results import LINES_KEPT, CheckResult, Line
 from drills.secrets import VAULT
 
 EXPECTED, ACTUAL, DIFFERENCE, VERDICT = "expected", "actual", "difference", "verdict"

@@ -21,7 +21,8 @@ from checks.plans import reading_no_foreign_table, tables_read
 from checks.values import compare_value, one_value
 from drills.errors import CheckError
 from drills.plan import InvariantCheck
-from drills.records import LINES_KEPT, Verdict
+from drills.records import Verdict
+from drills.results import LINES_KEPT
 
 NO_ROWS = "no rows"
 _LOOKED_AT_NOTHING, _EMPTIED = "nothing to look at: ", " in the snapshot, none in the copy"

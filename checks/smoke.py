@@ -26,7 +26,8 @@ from checks.values import compare_value, one_value, outside
 from drills.errors import CheckError
 from drills.plans.smoke import Smoke, SmokeCommand, SmokeHttp, SmokeSql, SmokeWithin
 from drills.probes import Probe
-from drills.records import LINES_KEPT, Basis
+from drills.records import Basis
+from drills.results import LINES_KEPT
 from drills.secrets import VAULT
 from drills.units import show_duration
 

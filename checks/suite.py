@@ -37,7 +37,8 @@ from drills.planned import EMPTIED
 from drills.plans.checks import Checks, InvariantCheck
 from drills.plans.totals import LedgerCheck, TotalCheck, control_name
 from drills.probes import Probe
-from drills.records import Basis, CheckResult, Verdict
+from drills.records import Basis, Verdict
+from drills.results import CheckResult
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from checks.asking import Sample
 from checks.base import EXACT, NULL, shown
 from drills.errors import CheckError
 from drills.plans.section import NUMBER
-from drills.records import LINES_KEPT
+from drills.results import LINES_KEPT
 
 _NUMBERS = {psycopg.adapters.types[name].oid for name in ("int2", "int4", "int8", "numeric", "float4", "float8")}
 _NO_NUMBERS = {"NaN", "Infinity", "-Infinity"}

@@ -12,16 +12,13 @@ from pydantic import Field
 from drills.commits import Alignment
 from drills.records import (
     Backup,
-    CheckResult,
     Copy,
     FileRef,
     Finding,
     Instant,
     Model,
-    OutageResult,
     Outcome,
     Person,
-    Problem,
     Provenance,
     Resource,
     Server,
@@ -29,6 +26,7 @@ from drills.records import (
     Software,
     Verdict,
 )
+from drills.results import CheckResult, OutageResult, Problem
 from drills.targets import Quarantine, Recovered
 
 

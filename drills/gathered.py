@@ -8,21 +8,8 @@ from datetime import datetime
 from drills import events
 from drills.commits import Alignment
 from drills.events import Entry
-from drills.records import (
-    Backup,
-    CheckResult,
-    Copy,
-    FileRef,
-    Finding,
-    Mark,
-    OutageResult,
-    Problem,
-    Resource,
-    Server,
-    Snapshot,
-    Span,
-    Verdict,
-)
+from drills.records import Backup, Copy, FileRef, Finding, Resource, Server, Snapshot, Verdict
+from drills.results import CheckResult, Mark, OutageResult, Problem, Span
 from drills.targets import Quarantine, Recovered
 
 

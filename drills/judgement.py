@@ -20,7 +20,8 @@ from drills.planned import (
     planned_programs,
     planned_proofs,
 )
-from drills.records import CLOCKS_APART, Clock, Objective, Outcome, Resource, Verdict
+from drills.records import CLOCKS_APART, Outcome, Resource, Verdict
+from drills.results import Clock, Objective
 from drills.units import parse_duration
 
 _WRONG_CLOCK = "a clock is wrong"

@@ -7,27 +7,21 @@ from typing import Any
 from drills.commits import Alignment
 from drills.records import (
     Backup,
-    CheckResult,
-    Clock,
     Copy,
     FileRef,
     Finding,
     Instant,
-    Mark,
     Model,
-    Objective,
-    OutageResult,
     Outcome,
     Person,
-    Problem,
     Provenance,
     Resource,
     Server,
     Snapshot,
     Software,
-    Span,
     Verdict,
 )
+from drills.results import CheckResult, Clock, Mark, Objective, OutageResult, Problem, Span
 from drills.targets import Quarantine, Recovered
 
 

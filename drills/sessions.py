@@ -9,10 +9,8 @@ never carry a secret.
 from __future__ import annotations
 
 import math
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -23,7 +21,7 @@ from psycopg import sql
 from drills.addresses import Address, connect_error
 from drills.errors import ConnectError
 from drills.libpq import instead_of_environment
-from drills.records import Server, Snapshot
+from drills.records import Server
 
 CONNECT_TIMEOUT = 10
 """Seconds."""
@@ -42,8 +40,6 @@ PINNED = {
 """Settings that decide how a value reads, the same wherever one is measured."""
 
 _LONGEST_MS = 2**31 - 1
-_CANCEL_AGAIN = 0.5
-"""Seconds."""
 
 
 _KEEPALIVE = {
@@ -153,7 +149,7 @@ def describe(connection: psycopg.Connection, address: Address) -> Server:
         " current_setting('server_version_num')::int / 10000, current_database()::text, current_user::text,"
         " pg_database_size(current_database()) FROM pg_control_system()"
     ).fetchone()
-    identifier, version, major, database, role, size = _some(row)
+    identifier, version, major, database, role, size = only_row(row)
     return Server(
         address=str(address),
         system_identifier=identifier,
@@ -165,110 +161,12 @@ def describe(connection: psycopg.Connection, address: Address) -> Server:
     )
 
 
-def _some(row: tuple[object, ...] | None) -> tuple[object, ...]:  # type: ignore[explicit-any,unused-ignore]
+def only_row(row: tuple[object, ...] | None) -> tuple[object, ...]:  # type: ignore[explicit-any,unused-ignore]
+    """That of a statement which always has one.
+
+    Raises:
+        ConnectError: there is none.
+    """
     if row is None:
         raise ConnectError("the server gave no row where there is always one")
     return row
-
-
-@contextmanager
-def exported_snapshot(connection: psycopg.Connection) -> Iterator[Snapshot]:
-    """A snapshot that others may import for as long as this context lasts.
-
-    Backup and expectations share it: whatever production writes meanwhile, both see the same rows. The transaction
-    is read only and holds no lock on any table.
-    """
-    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    try:
-        row = connection.execute(
-            "SELECT pg_export_snapshot(), clock_timestamp(), pg_current_snapshot()::text,"
-            " (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text"
-        ).fetchone()
-        name, taken, seen, lsn = _some(row)
-        yield Snapshot.model_validate({"name": name, "taken": taken, "xmin_xmax": seen, "wal_lsn": lsn})
-    finally:
-        _roll_back(connection)
-
-
-@contextmanager
-def importing(connection: psycopg.Connection, snapshot: str) -> Iterator[psycopg.Connection]:
-    """The same session inside that snapshot."""
-    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    try:
-        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
-        yield connection
-    finally:
-        _roll_back(connection)
-
-
-def _roll_back(connection: psycopg.Connection) -> None:
-    """End a transaction that only read. What ended it, such as a dead server, is not masked by that."""
-    if not connection.closed:
-        with suppress(psycopg.Error):
-            connection.rollback()
-
-
-class Sessions:
-    """Sessions that measure, so that all of them can be cancelled at once."""
-
-    def __init__(self, opening: Callable[[], psycopg.Connection]) -> None:
-        self._opening = opening
-        self._open: set[psycopg.Connection] = set()
-        self._cancelled = False
-
-    @contextmanager
-    def plain(self) -> Iterator[psycopg.Connection]:
-        """One more.
-
-        Raises:
-            ConnectError: no connection, or the sessions were cancelled.
-        """
-        connection = self._opening()
-        self._open.add(connection)
-        try:
-            self.go_on()
-            yield connection
-        finally:
-            self._open.discard(connection)
-            connection.close()
-
-    def inside(self, snapshot: str) -> Callable[[], AbstractContextManager[psycopg.Connection]]:
-        """One more, inside that snapshot."""
-
-        @contextmanager
-        def opened() -> Iterator[psycopg.Connection]:
-            with self.plain() as connection, importing(connection, snapshot):
-                yield connection
-
-        return opened
-
-    @contextmanager
-    def cancelled_on_error(self) -> Iterator[None]:
-        """When the work beside them fails, nobody waits for a statement of half an hour."""
-        try:
-            yield
-        except BaseException:
-            self._cancelled = True
-            self._cancel_all()
-            # A statement may have been on its way to a server when its session was told to cancel.
-            threading.Thread(target=self._cancel_until_closed, name="cancel", daemon=True).start()
-            raise
-
-    def _cancel_all(self) -> None:
-        for connection in list(self._open):
-            with suppress(psycopg.Error):
-                connection.cancel_safe(timeout=5)
-
-    def _cancel_until_closed(self) -> None:
-        while self._open:
-            time.sleep(_CANCEL_AGAIN)
-            self._cancel_all()
-
-    def go_on(self, _done: int = 0, _total: int = 0, _unit: str = "", _about: str = "") -> None:
-        """Called between two statements: a cancelled statement is one answer less, and the next would be asked.
-
-        Raises:
-            ConnectError: the sessions were cancelled.
-        """
-        if self._cancelled:
-            raise ConnectError("cancelled: the work that these sessions belong to failed")

@@ -118,7 +118,7 @@ def _run(
     from drills.planfile import read_plan
     from flows.display import Display, show_record
     from flows.launch import in_prefect, in_this_process
-    from flows.runtime import Silent
+    from flows.progress import Silent
     from reports.bundle import bundle_path
 
     file = read_plan(plan)

@@ -25,8 +25,9 @@ from prefect.states import Completed, Failed
 from drills.errors import ConnectError
 from drills.planfile import read_plan
 from drills.records import Verdict
+from flows.progress import Progress, Silent
 from flows.rehearsal import rehearse
-from flows.runtime import Drill, Progress, Silent, open_drill
+from flows.runtime import Drill, open_drill
 from flows.settings import home
 from flows.stages.guard import look
 from reports.bundle import bundle_path

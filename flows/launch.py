@@ -9,8 +9,9 @@ from drills.errors import DrillbookError, EvidenceError, UnforeseenError
 from drills.planfile import PlanFile
 from drills.record import Record
 from flows.index import drill_named
+from flows.progress import Progress
 from flows.rehearsal import rehearse
-from flows.runtime import Progress, open_drill, requester_of
+from flows.runtime import open_drill, requester_of
 from flows.server import prefect_server, wait_until_ready
 from flows.settings import drills_folder, home
 from reports.bundle import published_at

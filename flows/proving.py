@@ -22,7 +22,8 @@ from drills.addresses import Address
 from drills.errors import ClusterError, ConnectError, DrillbookError
 from drills.measures import NEGATIVE_CONTROL
 from drills.plan import Managed
-from drills.records import CheckResult, FileRef, Resource, Server, Verdict
+from drills.records import FileRef, Resource, Server, Verdict
+from drills.results import CheckResult
 from drills.secrets import VAULT
 from drills.sessions import STAGING_LIMITS, Access, describe, session
 from drills.staging import scratch_database, scratch_name

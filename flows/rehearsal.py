@@ -20,6 +20,7 @@ from drills.planned import AFTER_RESTORE, after_outage
 from drills.record import Record
 from drills.records import Verdict
 from drills.secrets import VAULT
+from flows.destroying import destroy_all
 from flows.proving import prove_checks
 from flows.runtime import Drill
 from flows.stages.backup import back_up
@@ -28,7 +29,7 @@ from flows.stages.guard import look
 from flows.stages.managed import read_fully
 from flows.stages.outage import injure
 from flows.stages.restore import restore
-from flows.sweep import close, destroy_all
+from flows.sweep import close
 
 _PATIENCE = 3
 """How often somebody has to ask before a clean-up is broken off."""

@@ -13,11 +13,11 @@ import platform
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from drills import events
 from drills.addresses import Address
@@ -30,11 +30,13 @@ from drills.likeness.facts import Likeness
 from drills.locks import Lock
 from drills.plan import Plan
 from drills.planfile import PlanFile
-from drills.records import Person, Problem, Resource, Server, Software, Verdict, file_name, utc_now
+from drills.records import Person, Resource, Server, Software, Verdict, file_name, utc_now
 from drills.recovery.base import Restore
+from drills.results import Problem
 from drills.secrets import VAULT
 from drills.targets import RecoveryTarget
 from drills.tools import Tools
+from flows.progress import Progress, Shielded
 from flows.settings import drills_folder
 
 JOURNAL = "journal.jsonl"
@@ -62,69 +64,6 @@ def given(value: T | None) -> T:
     if value is None:
         raise UnforeseenError("a stage was run before the one that it rests on")
     return value
-
-
-class Progress(Protocol):
-    """Somebody who is shown how far a drill is."""
-
-    def opened(self, drill: str) -> None:
-        """A drill of this id begins."""
-        ...
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-        ...
-
-    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
-        """The stage is this far, and was last at this; `total` is None where nobody knows it."""
-        ...
-
-    def ended(self, name: str, error: str) -> None:
-        """A stage ended, with an error or without."""
-        ...
-
-
-class Shielded:
-    """Progress that cannot harm: whatever goes wrong while something is shown, the drill goes on."""
-
-    def __init__(self, shown: Progress) -> None:
-        self._shown = shown
-
-    def opened(self, drill: str) -> None:
-        """A drill of this id begins."""
-        with suppress(Exception):
-            self._shown.opened(drill)
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-        with suppress(Exception):
-            self._shown.stage(name)
-
-    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
-        """The stage is this far."""
-        with suppress(Exception):
-            self._shown.advance(done, total, unit, about)
-
-    def ended(self, name: str, error: str) -> None:
-        """A stage ended."""
-        with suppress(Exception):
-            self._shown.ended(name, error)
-
-
-class Silent:
-    """Nobody looks."""
-
-    def opened(self, drill: str) -> None:
-        """Nothing is shown."""
-
-    def stage(self, name: str) -> None:
-        """Nothing is shown."""
-
-    def advance(self, done: int, total: int | None, unit: str, about: str = "") -> None:
-        """Nothing is shown."""
-
-    def ended(self, name: str, error: str) -> None:
-        """Nothing is shown."""
 
 
 @dataclass

@@ -15,7 +15,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from drills.record import Record
-from drills.records import CheckResult, FileRef, Outcome, Verdict
+from drills.records import FileRef, Outcome, Verdict
+from drills.results import CheckResult
 from drills.units import human
 from reports import meanings, timeline, wording
 

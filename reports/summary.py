@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from drills.record import Record
-from drills.records import Basis, Objective
+from drills.records import Basis
+from drills.results import Objective
 from drills.units import human
 from reports.bundle import REPORT
 from reports.meanings import CLOSED

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from drills.record import Record
-from drills.records import Objective, OutageResult, Span
+from drills.results import Objective, OutageResult, Span
 from drills.units import human
 
 _STRETCH = 1.5

@@ -18,7 +18,8 @@ from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.measures import Expectations, Measures, TableCount, Total
 from drills.plan import Checks, TotalCheck
-from drills.records import CheckResult, Snapshot, utc_now
+from drills.records import Snapshot, utc_now
+from drills.results import CheckResult
 from drills.sessions import Access, Limits, session
 
 LEDGER = """

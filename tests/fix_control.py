@@ -15,7 +15,8 @@ from checks.base import Question, answer
 from checks.control.compare import compare_control, read_control
 from drills.measures import ControlTotals, Total, TotalRow
 from drills.plan import TotalCheck
-from drills.records import Basis, CheckResult
+from drills.records import Basis
+from drills.results import CheckResult
 
 OPENED = datetime(2026, 11, 15, 12, tzinfo=UTC)
 PASSWORD = "planted!pw/with@marks"

@@ -13,7 +13,8 @@ from fix_results import OPENED, PASS, TABLES, check, line
 
 from drills.commits import Alignment
 from drills.planned import AGE, ALIGNMENT, EMPTIED
-from drills.records import Backup, Basis, CheckResult
+from drills.records import Backup, Basis
+from drills.results import CheckResult
 from drills.targets import Answer, Quarantine, Recovered
 
 PAGES = Backup(

@@ -24,7 +24,8 @@ from drills.clusters import make_cluster
 from drills.measures import Expectations
 from drills.plan import Checks
 from drills.plans.negative import NegativeControl
-from drills.records import CheckResult, utc_now
+from drills.records import utc_now
+from drills.results import CheckResult
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.tools import Tools
 

@@ -23,9 +23,10 @@ from drills.backup_rows import GiveRows
 from drills.measures import Measures
 from drills.plan import Checks
 from drills.plan import Dump as DumpPlan
-from drills.records import CheckResult, utc_now
+from drills.records import utc_now
 from drills.recovery.base import Workspace
 from drills.recovery.dumps.dump import Dump
+from drills.results import CheckResult
 from drills.sessions import Access, Limits, session
 from drills.tools import Tools, embedded_tools
 

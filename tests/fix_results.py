@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from drills.records import Basis, CheckResult, Clock, FileRef, Line, OutageResult, Verdict
+from drills.records import Basis, FileRef, Verdict
+from drills.results import CheckResult, Clock, Line, OutageResult
 
 OPENED = datetime(2026, 6, 30, 22, 9, 0, 118204, tzinfo=UTC)
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN

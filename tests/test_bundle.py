@@ -21,8 +21,9 @@ from drills.errors import EvidenceError
 from drills.planfile import read_plan
 from drills.record import Record
 from flows.cli import entry
+from flows.progress import Silent
 from flows.rehearsal import rehearse
-from flows.runtime import Drill, Silent, open_drill
+from flows.runtime import Drill, open_drill
 from flows.sweep import sweep
 from reports.bundle import bundle_path, publish, published_at
 from reports.verify import verify

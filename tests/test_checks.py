@@ -16,7 +16,8 @@ from checks.row_counts import compare_row_counts, emptied
 from checks.tables import compare_tables
 from drills.errors import CheckError, ConnectError
 from drills.measures import Expectations, Measures, Relation, TableCount
-from drills.records import LINES_KEPT, Basis, CheckResult, Snapshot, Verdict, utc_now
+from drills.records import Basis, Snapshot, Verdict, utc_now
+from drills.results import LINES_KEPT, CheckResult
 
 COLUMNS = ["key", "expected", "actual", "difference", "verdict"]
 

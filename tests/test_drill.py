@@ -25,8 +25,9 @@ from drills.records import Outcome, Verdict
 from drills.recovery.dumps.dump import _size
 from flows.cli import entry, exit_code
 from flows.index import drill_named
+from flows.progress import Silent
 from flows.rehearsal import rehearse
-from flows.runtime import Drill, Silent, open_drill
+from flows.runtime import Drill, open_drill
 from flows.stages import checks as stage_of_checks
 from reports.bundle import bundle_path
 from reports.verify import verify

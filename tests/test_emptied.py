@@ -24,7 +24,8 @@ from drills.clusters import Cluster
 from drills.measures import LARGE_OBJECTS, Measures
 from drills.plan import Checks, Plan
 from drills.planned import EMPTIED, planned_checks
-from drills.records import Basis, CheckResult, Verdict, utc_now
+from drills.records import Basis, Verdict, utc_now
+from drills.results import CheckResult
 
 BOOKS = """
 CREATE SCHEMA billing;

@@ -24,9 +24,11 @@ from drills.records import Outcome, Resource, Verdict
 from drills.staging import database_name
 from flows import rehearsal
 from flows.cli import entry
+from flows.destroying import destroy_all
 from flows.index import drill_named
+from flows.progress import Progress, Silent
 from flows.rehearsal import rehearse
-from flows.runtime import JOURNAL, Drill, Progress, Silent, open_drill
+from flows.runtime import JOURNAL, Drill, open_drill
 from flows.sweep import sweep
 from reports.bundle import bundle_path
 from reports.verify import verify
@@ -111,21 +113,21 @@ def test_ctrl_c_during_the_clean_up_waits_for_its_end(
 def test_a_destruction_that_fails_is_a_problem_and_the_report_is_written(
     home: Path, shop: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = sweep.__globals__["destroy_cluster"]
+    real = destroy_all.__globals__["destroy_cluster"]
 
     def fail(folder: Path) -> None:
         if folder.name == "staging":
             raise ClusterError("access denied")
         real(folder)
 
-    monkeypatch.setitem(sweep.__globals__, "destroy_cluster", fail)
+    monkeypatch.setitem(destroy_all.__globals__, "destroy_cluster", fail)
     drill = opened(home, shop.plan())
     record = rehearse(drill)
     assert record.verdict is Verdict.UNKNOWN
     assert [resource.kind for resource in record.left] == ["cluster"]
     assert any("access denied" in reason for reason in record.reasons)
     assert (bundle_path(record) / "report.html").exists()
-    monkeypatch.setitem(sweep.__globals__, "destroy_cluster", real)
+    monkeypatch.setitem(destroy_all.__globals__, "destroy_cluster", real)
     assert [swept.what for swept in sweep(home)] == ["was cleared of what it had left"]
     assert drill.cluster is not None
     drill.cluster.reap()
@@ -137,7 +139,7 @@ def test_a_program_that_cannot_be_ended_is_a_problem_and_the_rest_is_destroyed(
     def fail(_drill: str) -> None:
         raise ToolError("a program cannot be killed: process 7")
 
-    monkeypatch.setitem(sweep.__globals__, "end_applications", fail)
+    monkeypatch.setitem(destroy_all.__globals__, "end_applications", fail)
     smoke = [{"kind": "sql", "name": "customers", "sql": "SELECT count(*) FROM customer", "min": 1}]
     plan = shop.plan()
     record = rehearse(opened(home, {**plan, "checks": {**plan["checks"], "smoke": smoke}}))

@@ -19,7 +19,8 @@ from drills.journal import Reading, read_journal
 from drills.judgement import _skipped
 from drills.planned import AFTER_RESTORE, BY_PROGRAMS, planned_checks
 from drills.record import Record
-from drills.records import Line, Outcome, Resource, Verdict
+from drills.records import Outcome, Resource, Verdict
+from drills.results import Line
 
 
 def entries_of(told: Told, tmp_path: Path) -> tuple[Entry, ...]:

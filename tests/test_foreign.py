@@ -13,7 +13,8 @@ from fix_postgres import Database, drop_database, new_database
 
 from drills.clusters import Cluster
 from drills.measures import Measures
-from drills.records import CheckResult, Verdict
+from drills.records import Verdict
+from drills.results import CheckResult
 
 BOOKS = """
 CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;

@@ -20,7 +20,8 @@ from checks.integrity import AMCHECK, CHECKSUMS, integrity_questions
 from drills.addresses import Address
 from drills.clusters import Cluster, make_cluster
 from drills.processes import run_tool
-from drills.records import CheckResult, Verdict
+from drills.records import Verdict
+from drills.results import CheckResult
 from drills.sessions import Access, Limits, session
 from drills.tools import Tools, embedded_tools
 

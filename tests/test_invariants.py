@@ -15,7 +15,8 @@ from checks.base import Answer, Question, answer
 from checks.invariants import ask_invariant
 from drills.clusters import Cluster
 from drills.plan import InvariantCheck
-from drills.records import LINES_KEPT, Basis, CheckResult, Verdict
+from drills.records import Basis, Verdict
+from drills.results import LINES_KEPT, CheckResult
 
 BOOKS = """
 CREATE TABLE account (id int PRIMARY KEY, name text NOT NULL, balance numeric(12,2) NOT NULL);

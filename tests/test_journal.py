@@ -20,7 +20,8 @@ import drills.journal
 from drills.errors import JournalError
 from drills.events import Closed, Event, Failed, LossDeclared, Reopened, StageBegan, StageEnded
 from drills.journal import GENESIS, Journal, read_journal
-from drills.records import Outcome, Problem, Verdict
+from drills.records import Outcome, Verdict
+from drills.results import Problem
 
 STAGES = ("guard", "backup", "restore", "checks", "outages", "destroy")
 

@@ -20,8 +20,9 @@ from drills.record import Record
 from drills.records import Outcome, Verdict
 from flows.cli import entry
 from flows.index import drill_named
+from flows.progress import Silent
 from flows.rehearsal import rehearse
-from flows.runtime import Silent, open_drill
+from flows.runtime import open_drill
 from flows.sweep import sweep
 from reports.bundle import bundle_path
 from reports.verify import verify

@@ -20,7 +20,8 @@ from drills.errors import CheckError
 from drills.measures import Total, TotalRow
 from drills.plans.checks import Checks
 from drills.plans.totals import LedgerCheck
-from drills.records import Basis, CheckResult, Verdict
+from drills.records import Basis, Verdict
+from drills.results import CheckResult
 
 BOOKS = """
 CREATE TABLE posting (id int PRIMARY KEY, entry int, currency text, account int, side char(1), amount numeric(20,2),

@@ -21,8 +21,9 @@ from drills.planfile import read_plan
 from drills.processes import run_tool
 from drills.records import Verdict
 from drills.sessions import STAGING_LIMITS, Access, connect, session
+from flows.progress import Silent
 from flows.rehearsal import rehearse
-from flows.runtime import Silent, open_drill
+from flows.runtime import open_drill
 
 
 @contextmanager

@@ -24,9 +24,11 @@ from drills.backup_rows import TableRows
 from drills.clusters import Cluster, make_cluster
 from drills.errors import ToolError
 from drills.measures import Scan
-from drills.records import LINES_KEPT, CheckResult, Verdict
+from drills.records import Verdict
 from drills.recovery.dumps.rows import read_rows
-from drills.sessions import STAGING_LIMITS, Access, connect, importing
+from drills.results import LINES_KEPT, CheckResult
+from drills.sessions import STAGING_LIMITS, Access, connect
+from drills.snapshots import importing
 from drills.tools import Tools, embedded_tools
 
 LARGE = """

@@ -21,11 +21,12 @@ from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.plan import Plan
 from drills.record import Record
-from drills.records import Basis, Objective, Outcome, Verdict
+from drills.records import Basis, Outcome, Verdict
 from drills.recovery.aws.access import Reach
 from drills.recovery.aws.kinds import name_of
 from drills.recovery.aws.quarantine import Jobs, judge_jobs
 from drills.recovery.aws.wait import Deadline
+from drills.results import Objective
 from flows.runtime import Drill
 from flows.sweep import sweep
 from reports.bundle import bundle_path

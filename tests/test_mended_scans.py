@@ -24,7 +24,8 @@ from fix_checks import (
 
 from checks.measure import Scope, Wish, measure
 from drills.clusters import Cluster
-from drills.records import CheckResult, Verdict
+from drills.records import Verdict
+from drills.results import CheckResult
 
 TAGGED = """
 CREATE TABLE t (id int PRIMARY KEY, amount numeric(18,2) NOT NULL, tags text[] NOT NULL);

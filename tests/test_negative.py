@@ -27,7 +27,8 @@ from drills.errors import CheckError
 from drills.measures import Expectations
 from drills.plans.checks import Checks
 from drills.plans.negative import CHOSEN, NegativeControl
-from drills.records import CheckResult, Verdict, utc_now
+from drills.records import Verdict, utc_now
+from drills.results import CheckResult
 from drills.sessions import Access
 
 _CATALOGUE = """

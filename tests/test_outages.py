@@ -24,7 +24,8 @@ from drills.outages.base import Fault, judge, run_outage
 from drills.outages.process import ServerKilled
 from drills.outages.tally import Answer, Beat, Tally
 from drills.plan import KillServer
-from drills.records import OutageResult, Verdict, utc_now
+from drills.records import Verdict, utc_now
+from drills.results import OutageResult
 
 SOUND = {**QUICK, "synchronous_commit": "on"}
 # Commits are answered before they are written; the writer of the WAL comes by every ten seconds.

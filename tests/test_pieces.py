@@ -22,7 +22,8 @@ from drills.clusters import Cluster
 from drills.measures import Measures, TableCount, Total
 from drills.plans.totals import TotalCheck
 from drills.records import Verdict
-from drills.sessions import STAGING_LIMITS, Access, Sessions, connect, exported_snapshot
+from drills.sessions import STAGING_LIMITS, Access, connect
+from drills.snapshots import Sessions, exported_snapshot
 
 
 @pytest.fixture

@@ -17,12 +17,13 @@ from drills.clusters import Cluster
 from drills.errors import ClusterError
 from drills.plan import Method
 from drills.record import Record
-from drills.records import CheckResult, Outcome, Resource, Verdict
+from drills.records import Outcome, Resource, Verdict
+from drills.results import CheckResult
 from drills.sessions import STAGING_LIMITS, Access, session
 from drills.staging import database_name, scratch_database, scratch_name
 from flows import proving
+from flows.destroying import _destroy, _refuse_foreign
 from flows.runtime import Drill
-from flows.sweep import _destroy, _refuse_foreign
 
 ROUND = "negative control"
 FEW = {"damages": ["one cent", "lost row", "dropped index"]}

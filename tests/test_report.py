@@ -11,7 +11,8 @@ from fix_record import PLAN, SAMPLES, changed, failed, interrupted, opened, pass
 from fix_results import OPENED
 
 from drills.record import Record
-from drills.records import LINES_KEPT, Finding, Line, Outcome, Problem, Resource, Verdict
+from drills.records import Finding, Outcome, Resource, Verdict
+from drills.results import LINES_KEPT, Line, Problem
 from reports import wording
 from reports.html import render
 

@@ -14,7 +14,8 @@ from fix_record import SAMPLES, changed, opened, passed
 from drills import events
 from drills.journal import Journal, read_journal
 from drills.record import Record
-from drills.records import Line, Verdict
+from drills.records import Verdict
+from drills.results import Line
 from reports.html import render
 
 

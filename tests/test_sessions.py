@@ -16,19 +16,8 @@ from drills.clusters import Cluster
 from drills.errors import ConnectError, PlanError, SecretError
 from drills.processes import run_tool
 from drills.secrets import VAULT
-from drills.sessions import (
-    NOTICED_DEAD,
-    PINNED,
-    Access,
-    Limits,
-    Sessions,
-    connect,
-    describe,
-    exported_snapshot,
-    importing,
-    session,
-    set_all,
-)
+from drills.sessions import NOTICED_DEAD, PINNED, Access, Limits, connect, describe, session, set_all
+from drills.snapshots import Sessions, exported_snapshot, importing
 
 LIMITS = Limits(timedelta(minutes=30), timedelta(seconds=5))
 

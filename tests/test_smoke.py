@@ -31,7 +31,8 @@ from drills.clusters import Cluster
 from drills.plans.smoke import Smoke
 from drills.probes import NoReply, Ran, Reply
 from drills.processes import spawn, stop_process
-from drills.records import CheckResult, Verdict
+from drills.records import Verdict
+from drills.results import CheckResult
 from drills.secrets import Vault
 
 DRILL = f"DR-20260101T000000Z-smoke-{os.getpid():08x}"

@@ -28,7 +28,8 @@ from drills.clusters import Cluster
 from drills.measures import Measures
 from drills.plans.checks import Content
 from drills.records import Verdict
-from drills.sessions import STAGING_LIMITS, Access, Sessions, connect, exported_snapshot
+from drills.sessions import STAGING_LIMITS, Access, connect
+from drills.snapshots import Sessions, exported_snapshot
 
 ROUNDS = int(os.environ.get("DRILLBOOK_SOAK", "8"))
 TOTALS = (

@@ -23,8 +23,9 @@ from drills.clusters import Cluster
 from drills.errors import PlanError
 from drills.planfile import read_plan
 from drills.records import Outcome, Verdict
+from flows.progress import Silent
 from flows.rehearsal import rehearse
-from flows.runtime import Drill, Silent, open_drill
+from flows.runtime import Drill, open_drill
 from reports.bundle import bundle_path
 
 WIDE = """

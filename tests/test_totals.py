@@ -22,7 +22,8 @@ from drills.errors import CheckError
 from drills.measures import Total, TotalRow
 from drills.plan import TotalCheck
 from drills.plans.sums import Closing
-from drills.records import Basis, CheckResult, Verdict
+from drills.records import Basis, Verdict
+from drills.results import CheckResult
 
 Row = tuple[str | None, int, int, str | None]
 """Group, rows, amounts, sum."""

@@ -12,7 +12,8 @@ from test_drill import OUTAGE, run_drill
 
 from drills.clusters import Cluster
 from drills.record import Record
-from drills.records import CheckResult, Verdict
+from drills.records import Verdict
+from drills.results import CheckResult
 
 CACHE = """
 CREATE UNLOGGED TABLE cache (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, said text);

@@ -33,7 +33,8 @@ from drills.clusters import Cluster
 from drills.errors import ConnectError
 from drills.measures import Measures
 from drills.records import Verdict
-from drills.sessions import STAGING_LIMITS, Access, Sessions, connect, exported_snapshot
+from drills.sessions import STAGING_LIMITS, Access, connect
+from drills.snapshots import Sessions, exported_snapshot
 
 BY = {"currency": "currency"}
 

@@ -31,7 +31,8 @@ from drills.backup_rows import GiveRows, TableRows
 from drills.errors import CheckError
 from drills.measures import LARGE_OBJECTS, Bucket, Measures, Scan, TableCount
 from drills.plans.checks import ROWS_OF, Content
-from drills.records import LINES_KEPT, Basis
+from drills.records import Basis
+from drills.results import LINES_KEPT
 
 KIND = "rows"
 _MOST_TABLES = 20

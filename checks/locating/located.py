@@ -14,7 +14,8 @@ from checks.base import ACTUAL, DIFFERENCE, EXACT, EXPECTED, VERDICT, Answer, fi
 from checks.locating.statements import NO_KEY, shift_of
 from checks.scanning.relations import Column
 from drills.measures import Bucket, Scan, TableCount
-from drills.records import LINES_KEPT, Verdict
+from drills.records import Verdict
+from drills.results import LINES_KEPT
 
 CHANGED, MISSING, UNEXPECTED = "changed", "missing", "unexpected"
 KINDS = (CHANGED, MISSING, UNEXPECTED)

@@ -32,7 +32,8 @@ from drills.errors import CheckError, DrillbookError
 from drills.measures import NEGATIVE_CONTROL, Expectations, Item
 from drills.plans.checks import Checks, LeftOut
 from drills.plans.negative import NegativeControl
-from drills.records import Basis, CheckResult, Verdict
+from drills.records import Basis, Verdict
+from drills.results import CheckResult
 from drills.secrets import VAULT
 
 _FOREIGN = "foreign table"

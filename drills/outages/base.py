@@ -28,7 +28,8 @@ from drills.errors import ClusterError, DrillbookError
 from drills.heartbeat import Heartbeat
 from drills.outages.tally import Beat, Tally, write_beats
 from drills.plan import KillServer
-from drills.records import LINES_KEPT, Clock, OutageResult, Verdict, utc_now
+from drills.records import Verdict, utc_now
+from drills.results import LINES_KEPT, Clock, OutageResult
 
 
 class Fault(Protocol):

@@ -2,8 +2,9 @@
 
 A method is handed what it needs, returns what it did, and keeps everything its tools said in the folder it was given.
 It journals nothing and judges nothing but whether it could do its work; destroying is the same for all (see
-`flows.sweep`). Some take a backup, some pick one that is there (of repositories: `repositories.repository.Existing`;
-at AWS: `aws.managed.Managed`). What every one of them promises to a drill is held by one suite, tests/test_contract.py.
+`flows.destroying`). Some take a backup, some pick one that is there (of repositories:
+`repositories.repository.Existing`; at AWS: `aws.managed.Managed`). What every one of them promises to a drill is held
+by one suite, tests/test_contract.py.
 """
 
 from __future__ import annotations

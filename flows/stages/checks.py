@@ -23,15 +23,8 @@ from drills.records import (
     Server,
     Verdict,
 )
-from drills.sessions import (
-    PINNED,
-    STAGING_LIMITS,
-    Access,
-    Sessions,
-    connect,
-    describe,
-    session,
-)
+from drills.sessions import PINNED, STAGING_LIMITS, Access, connect, describe, session
+from drills.snapshots import Sessions
 from flows.runtime import Drill
 from flows.stages.shared import (
     address_of_copy,

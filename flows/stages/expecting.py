@@ -25,7 +25,8 @@ from drills.errors import GuardError
 from drills.load import LoadWatch
 from drills.measures import Measures, Platform, SequenceState
 from drills.records import Basis, FileRef, Server, Snapshot, Surroundings
-from drills.sessions import PINNED, Access, Limits, Sessions, connect, describe, exported_snapshot, session
+from drills.sessions import PINNED, Access, Limits, connect, describe, session
+from drills.snapshots import Sessions, exported_snapshot
 from drills.staging import look_at_surroundings
 from flows.runtime import Drill, given
 from flows.stages.shared import keep_queries, source_limits

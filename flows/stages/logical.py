@@ -14,7 +14,8 @@ from drills.errors import ToolError
 from drills.measures import Measures
 from drills.records import Backup, Copy, FileRef, Server, Snapshot, Surroundings, Verdict
 from drills.recovery.base import Progress, Restore, Taken
-from drills.sessions import STAGING_LIMITS, Access, describe, exported_snapshot, session
+from drills.sessions import STAGING_LIMITS, Access, describe, session
+from drills.snapshots import exported_snapshot
 from drills.staging import database_name, make_database, prepare_cluster, run_like_production, size_watch
 from flows.runtime import Drill, given
 from flows.stages.expecting import Expecting, expecting

@@ -17,21 +17,14 @@ from drills.likeness.rules import judge_collations, judge_likeness
 from drills.measures import Query
 from drills.places import open_place
 from drills.planned import AFTER_RESTORE, AGE
-from drills.records import (
-    Backup,
-    Basis,
-    CheckResult,
-    Finding,
-    Server,
-    Verdict,
-    utc_now,
-)
+from drills.records import Backup, Basis, Finding, Server, Verdict, utc_now
 from drills.recovery.age import judge_age
 from drills.recovery.aws import apart
 from drills.recovery.base import ToolLog, Workspace
 from drills.recovery.dumps.dump import Dump
 from drills.recovery.dumps.given import GivenDump
 from drills.recovery.dumps.stream import Stream
+from drills.results import CheckResult
 from drills.sessions import Access, Limits, session
 from flows.runtime import RAW, STAGING, Drill, given
 

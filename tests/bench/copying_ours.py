@@ -24,7 +24,8 @@ from drills.recovery.pages.basebackup import BaseBackup
 from drills.recovery.pages.receiving import receiving
 from drills.recovery.pages.replay import copy_from_folder
 from drills.recovery.repositories.existing import open_repository
-from drills.sessions import Access, describe, exported_snapshot, session
+from drills.sessions import Access, describe, session
+from drills.snapshots import exported_snapshot
 from drills.staging import look_at_surroundings, look_at_tablespaces, prepare_cluster, run_like_production, size_watch
 from drills.targets import RecoveryTarget, TargetKind
 

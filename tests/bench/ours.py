@@ -31,8 +31,10 @@ from drills.addresses import Address
 from drills.backup_rows import GiveRows
 from drills.measures import Expectations, Measures
 from drills.plan import Checks
-from drills.records import CheckResult, FileRef, Snapshot, Verdict, utc_now
-from drills.sessions import PINNED, Access, exported_snapshot, importing, session
+from drills.records import FileRef, Snapshot, Verdict, utc_now
+from drills.results import CheckResult
+from drills.sessions import PINNED, Access, session
+from drills.snapshots import exported_snapshot, importing
 
 _KEY = re.compile(r"\bid = (\d+)")
 BY_CURRENCY = {"name": "ledger by currency", "table": "ledger", "amount": "amount", "by": {"currency": "currency"}}
