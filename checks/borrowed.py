@@ -76,8 +76,8 @@ def _make(connection: psycopg.Connection, log: Log, name: str, statement: str) -
     except CheckError as error:
         if isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
             hint = (
-                "that takes a superuser on the staging server that is given; or leave the check out in the plan"
-                " (`amcheck: false`, `checksums: false`)"
+                "that takes a superuser on the copy's server, or there one who may make schemas and this extension;"
+                " or leave the check out in the plan (`amcheck: false`, `checksums: false`)"
             )
             raise CheckError(error.message, hint=hint) from error.__cause__
         raise

@@ -94,6 +94,8 @@ class SnapshotTaken(Model):
 
     event: Literal["snapshot taken"] = "snapshot taken"
     snapshot: Snapshot
+    ago: float = 0.0
+    """Seconds between the snapshot and this entry."""
 
 
 class Expected(Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from drills import events
 from drills.commits import Alignment
@@ -55,9 +55,9 @@ class Gathered:
                 self.made.append(resource)
             case events.Destroyed(resource=resource):
                 self.gone.append(resource)
-            case events.SnapshotTaken(snapshot=snapshot):
+            case events.SnapshotTaken(snapshot=snapshot, ago=ago):
                 self.snapshot = snapshot
-                self._mark("snapshot taken", entry)
+                self._mark("snapshot taken", entry, ago)
             case events.Expected(file=file):
                 self.expectations = file
             case events.BackedUp(backup=backup, reaches=reaches):
@@ -91,9 +91,10 @@ class Gathered:
             case _:
                 pass
 
-    def _mark(self, name: str, entry: Entry) -> None:
+    def _mark(self, name: str, entry: Entry, ago: float = 0.0) -> None:
         if entry.elapsed is not None:
-            self.marks[name] = Mark(name=name, at=entry.at, elapsed=entry.elapsed)
+            at, elapsed = entry.at - timedelta(seconds=ago), round(entry.elapsed - ago, 6)
+            self.marks[name] = Mark(name=name, at=at, elapsed=elapsed)
 
     def _take_physical(self, said: events.Replayed | events.Quarantined | events.AlignmentProved) -> None:
         """What a copy of production's own pages has said of itself."""

@@ -33,10 +33,11 @@ _QUOTED = r"'(?:[^'\\]|\\.|'')*(?:'|\Z)"
 _KEY_PASSWORD = re.compile(rf"(?P<head>(?:\b|PG|ssl)password\s*=\s*)(?:{_QUOTED}|[^\s&]+)", re.IGNORECASE | re.DOTALL)
 _SQL_PASSWORD = re.compile(rf"(?P<head>\bpassword\s+){_QUOTED}", re.IGNORECASE | re.DOTALL)
 _NO_LETTER = re.compile(
-    r"(?:%[0-9a-f]{2}|\\(?:[a-z]|x[0-9a-f]{2}|u[0-9a-f]{4}|[0-7]{3})|\x1b\[[\d;]*m|(?<![^\W_])-[a-z])\Z", re.IGNORECASE
+    r"(?:%[0-9a-f]{2}|\\(?:[a-z]|x[0-9a-f]{2}|u[0-9a-f]{4}|[0-7]{3})|(?:\x1b|\\(?:x1b|u001b|033|e))\[[\d;]*m|(?<![^\W_])-[a-z])\Z",
+    re.IGNORECASE,
 )
 """What ends in a letter or digit and is no word that goes on: an escape, a terminal's colour, an option (`-papp`)."""
-_LONGEST_SUCH = 16
+_LONGEST_SUCH = 32
 
 
 class Vault:

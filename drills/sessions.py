@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -51,6 +51,9 @@ _KEEPALIVE = {
 """A network that died is noticed within a minute; without this it may take hours."""
 NOTICED_DEAD = {f"tcp_{name.removeprefix('tcp_')}": value for name, value in _KEEPALIVE.items()}
 """The same as settings of a server: it ends the session within a minute when this machine is gone."""
+_LOOKING = {"client_connection_check_interval": "10s"}
+"""A server that is at work on a statement does not notice otherwise that nobody waits for it any more."""
+_LOOKS_SINCE = 140000
 
 
 class Access(Enum):
@@ -100,6 +103,7 @@ def connect(address: Address, *, name: str, access: Access, limits: Limits) -> p
         **PINNED,
         # To compile a statement costs more than it gains: a second for the catalogue's, where a server has it.
         "jit": "off",
+        **NOTICED_DEAD,
         "default_transaction_read_only": access.value,
         "statement_timeout": _milliseconds(limits.statement),
         "lock_timeout": _milliseconds(limits.lock),
@@ -114,14 +118,28 @@ def connect(address: Address, *, name: str, access: Access, limits: Limits) -> p
     except psycopg.Error as error:
         raise connect_error(address, error) from None
     try:
-        set_all(connection, settings)
+        _set(connection, settings)
     except psycopg.Error as error:
         connection.close()
         raise connect_error(address, error) from None
+    if connection.info.server_version >= _LOOKS_SINCE:
+        with suppress(psycopg.Error):  # not every platform can
+            _set(connection, _LOOKING)
     return connection
 
 
-def set_all(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
+def tool_environment(address: Address, name: str) -> dict[str, str]:
+    """For one of PostgreSQL's tools at the source, which switches the server's timeouts off for its own sessions.
+
+    What it leaves alone makes the server end them within a minute when this machine is gone, and with them the lock
+    that pg_dump holds on every table.
+    """
+    told = address.environment()
+    options = " ".join(f"-c {key}={value}" for key, value in NOTICED_DEAD.items())
+    return {**told, "PGAPPNAME": name, "PGOPTIONS": f"{told.get('PGOPTIONS', '')} {options}".strip()}
+
+
+def _set(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
     """These settings, until the session ends."""
     chosen = sql.SQL(", ").join(
         sql.SQL("set_config({}, {}, false)").format(key, value) for key, value in settings.items()

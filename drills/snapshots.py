@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psycopg
@@ -20,6 +20,8 @@ from drills.sessions import only_row
 
 _CANCEL_AGAIN = 0.5
 """Seconds."""
+_ENDING = 5.0
+_POLL = 0.01
 
 
 @contextmanager
@@ -50,6 +52,25 @@ def importing(connection: psycopg.Connection, snapshot: str) -> Iterator[psycopg
         yield connection
     finally:
         _roll_back(connection)
+
+
+@contextmanager
+def taken_over(connection: psycopg.Connection, snapshot: Snapshot) -> Iterator[Snapshot]:
+    """The same snapshot, held and exported by this session as well: whoever held it may let it go."""
+    with importing(connection, snapshot.name):
+        (name,) = only_row(connection.execute("SELECT pg_export_snapshot()").fetchone())
+        yield snapshot.model_copy(update={"name": name})
+
+
+def wait_until_gone(connection: psycopg.Connection, processes: Sequence[int]) -> None:
+    """Until the server has ended these sessions, which were closed: they count against a role's limit until then."""
+    until = time.monotonic() + _ENDING
+    while time.monotonic() < until:
+        connection.execute("SELECT pg_stat_clear_snapshot()")  # in a transaction, the view is read once otherwise
+        left = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s)", ([*processes],))
+        if only_row(left.fetchone())[0] == 0:
+            return
+        time.sleep(_POLL)
 
 
 def _roll_back(connection: psycopg.Connection) -> None:

@@ -52,6 +52,12 @@ SELECT pg_encoding_to_char(d.encoding), d.datcollate::text, d.datctype::text,
  WHERE d.datname = current_database()
 """
 """By way of JSON, which has NULL for a column that this version lacks: daticulocale became datlocale in 17."""
+_NO_SCRATCH = {
+    psycopg.errors.ObjectInUse: "nobody else may be connected to the copy",
+    psycopg.errors.InsufficientPrivilege: (
+        "let the drill's role there create databases and own the copy, or set `negative_control: {enabled: false}`"
+    ),
+}
 _SIZE_EVERY = 1.0
 """Seconds between two looks at the size of a copy."""
 
@@ -212,7 +218,7 @@ def scratch_database(
             connection.execute(make)
         except psycopg.Error as error:
             said = VAULT.redact(str(error)).strip()
-            hint = "nobody else may be connected to the copy" if isinstance(error, psycopg.errors.ObjectInUse) else ""
+            hint = next((hint for kind, hint in _NO_SCRATCH.items() if isinstance(error, kind)), "")
             raise ClusterError(f"the scratch clone could not be made: {said}", hint=hint) from None
     try:
         yield server().to(scratch)

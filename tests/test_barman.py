@@ -136,6 +136,9 @@ def test_a_backup_is_picked_by_its_name_or_by_an_instant(kept: Kept, desk: Path)
     assert kept.method(desk, backup=kept.first).pick().label == kept.first
     assert kept.method(desk, before=kept.between).pick().label == kept.first
     assert kept.method(desk, before=datetime(2100, 1, 1, tzinfo=UTC)).pick().label == kept.newest
+    assert kept.method(desk, to={"time": kept.between}).pick().label == kept.first
+    first = kept.method(desk, backup=kept.first).pick()
+    assert kept.method(desk, to={"lsn": first.stop_lsn}).pick().label == kept.first
 
 
 def test_a_backup_that_is_not_there_is_named(kept: Kept, desk: Path) -> None:

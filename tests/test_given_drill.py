@@ -202,9 +202,9 @@ def test_another_dump_than_the_plan_names_is_not_restored(
     nothing_is_left(home, record)
 
 
-def test_a_dump_that_is_not_there_is_unknown(home: Path, sold: Database, tmp_path: Path) -> None:
+def test_a_dump_that_is_not_there_is_a_fail(home: Path, sold: Database, tmp_path: Path) -> None:
     record = run_drill(home, plan(sold, tmp_path / "none"))
-    assert record.verdict is Verdict.UNKNOWN
+    assert record.verdict is Verdict.FAIL
     assert "check recovery.path" in record.problems[0].hint
     nothing_is_left(home, record)
 
@@ -364,13 +364,11 @@ def test_a_dump_in_s3_passes_and_is_not_kept(
     is_sound(home, record)
 
 
-def test_a_dump_that_is_not_in_s3_is_unknown(
-    home: Path, sold: Database, bucket: Callable[[str, bytes], object]
-) -> None:
+def test_a_dump_that_is_not_in_s3_is_a_fail(home: Path, sold: Database, bucket: Callable[[str, bytes], object]) -> None:
     bucket("shop/another", b"")
     record = run_drill(home, plan(sold, "s3://backups/shop/dump"))
-    assert record.verdict is Verdict.UNKNOWN
-    assert "s3://backups/shop/dump" in record.problems[0].message
+    assert record.verdict is Verdict.FAIL
+    assert "there is no dump s3://backups/shop/dump" in record.problems[0].message
     nothing_is_left(home, record)
 
 

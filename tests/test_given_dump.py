@@ -19,7 +19,7 @@ from fix_postgres import SHOP, Database, drop_database, new_database, run_sql
 
 from drills.addresses import Address
 from drills.clusters import Cluster, make_cluster
-from drills.errors import ToolError
+from drills.errors import NoBackupError, ToolError
 from drills.measures import Scan
 from drills.plans.given import GivenDump as Wish
 from drills.processes import plain_environment
@@ -302,8 +302,10 @@ def test_what_is_no_dump_is_refused(bench: Bench) -> None:
         file.write_bytes(content)
         with pytest.raises(ToolError, match=r"empty|no dump|compressed by zstd"):
             bench.pick(file)
-    with pytest.raises(ToolError, match="cannot be read"):
+    with pytest.raises(NoBackupError, match="there is no dump"):
         bench.pick(bench.folder / "not there")
+    with pytest.raises(ToolError, match=r"the folder of .* cannot be read"):
+        bench.pick(bench.folder / "not mounted" / "dump")
 
 
 @pytest.mark.parametrize("form", ["custom", "plain", "plain, of its own making"])
@@ -440,9 +442,12 @@ def test_of_several_in_s3_the_newest_is_taken_also_a_directory(
 def test_what_is_not_in_s3_is_an_error_with_a_hint(
     bench: Bench, bucket: Callable[[str, bytes], dict[str, str]]
 ) -> None:
-    for place in ("s3://backups/none", "s3://nowhere/none", "s3://backups/none/"):
-        with pytest.raises(ToolError, match=r"S3 did not give|no dump below"):
+    bucket("other", b"")
+    for place in ("s3://backups/none", "s3://backups/none/"):
+        with pytest.raises(NoBackupError, match="there is no dump"):
             bench.pick(place)
+    with pytest.raises(ToolError, match="S3 did not give"):
+        bench.pick("s3://nowhere/none")
 
 
 def test_a_plan_says_what_can_be_meant() -> None:

@@ -366,6 +366,10 @@ def test_a_copy_that_takes_part_in_replication_is_a_fail(
     found = result_of(record, "subscriptions of the copy")
     assert (found.verdict, record.verdict) == (Verdict.FAIL, Verdict.FAIL)
     assert "set max_logical_replication_workers to 0" in found.reason
+    # Every minute that it goes on may take more away from production.
+    assert [problem.stage for problem in record.problems] == ["restore"]
+    assert {one.kind for one in record.checks["after restore"]}.isdisjoint({"total", "full_read"})
+    nothing_is_left(home, record)
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,17 @@ def test_a_backup_is_picked_by_its_name_or_by_an_instant(stanza: Stanza, desk: P
     assert stanza.method(desk, before=datetime(2100, 1, 1, tzinfo=UTC)).pick().label == stanza.newest
 
 
+def test_a_backup_is_picked_that_leads_to_the_point(stanza: Stanza, desk: Path) -> None:
+    full, newest = stanza.method(desk, backup=stanza.full).pick(), stanza.method(desk).pick()
+    assert stanza.method(desk, to={"time": stanza.between}).pick().label == stanza.full
+    assert stanza.method(desk, to={"lsn": full.stop_lsn}).pick().label == stanza.full
+    for point in ({"lsn": newest.stop_lsn}, {"time": datetime.now(UTC)}, {"latest": True}, {"name": "somewhere"}):
+        assert stanza.method(desk, to=point).pick().label == stanza.newest
+    for point, said in (({"lsn": full.start_lsn}, "lsn"), ({"time": datetime(2020, 1, 1, tzinfo=UTC)}, "time 2020")):
+        with pytest.raises(NoBackupError, match=f"no backup that leads to the {said}.*: the oldest, {stanza.full}, is"):
+            stanza.method(desk, to=point).pick()
+
+
 def test_a_backup_that_is_not_there_is_named(stanza: Stanza, desk: Path) -> None:
     with pytest.raises(NoBackupError, match=f"holds no backup 20200101-000000F: expected one of {stanza.newest}, "):
         stanza.method(desk, backup="20200101-000000F").pick()

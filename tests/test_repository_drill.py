@@ -321,6 +321,42 @@ def test_another_point_than_the_snapshot_is_held_against_closed_periods(
     nothing_is_left(home, record)
 
 
+def test_a_point_that_is_archived_needs_no_wal_of_now(home: Path, busy_backrest: Kept) -> None:
+    point = busy_backrest.source.position()
+    busy_backrest.source.add_rows()
+    busy_backrest.stop.touch()
+    try:
+        record = run_drill(home, busy_backrest.plan({"to": {"lsn": point}, "wal_patience": "2s"}, checks=CLOSED))
+    finally:
+        busy_backrest.stop.unlink()
+    assert record.reasons == ()
+    assert record.verdict is Verdict.PASS
+    assert record.alignment is None
+    nothing_is_left(home, record)
+
+
+@pytest.mark.parametrize(
+    ("point", "stage", "hint"),
+    [("0/1", "backup", "mend recovery.to"), ("FF/0", "restore", "choose an earlier target")],
+)
+def test_a_point_that_no_backup_leads_to_is_a_fail_that_says_what_to_do(
+    home: Path, busy_backrest: Kept, point: str, stage: str, hint: str
+) -> None:
+    record = run_drill(home, busy_backrest.plan({"to": {"lsn": point}}, checks=CLOSED))
+    assert record.verdict is Verdict.FAIL
+    assert record.problems[0].stage == stage
+    assert hint in hints(record)
+    nothing_is_left(home, record)
+    nothing_is_open(busy_backrest)
+
+
+def test_an_empty_repository_is_unknown_and_says_what_to_do(home: Path, backrest: Kept) -> None:
+    record = run_drill(home, backrest.plan({"repo_path": str(own(backrest.source.place / "empty"))}))
+    assert record.verdict is Verdict.UNKNOWN
+    assert "mend recovery.stanza, or say where its repository is" in hints(record)
+    nothing_is_left(home, record)
+
+
 def test_wal_that_is_never_archived_is_unknown_after_the_patience(home: Path, busy_backrest: Kept) -> None:
     busy_backrest.stop.touch()
     try:

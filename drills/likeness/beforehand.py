@@ -39,7 +39,7 @@ _OF_POSTGRES = {
 """Libraries that nothing of the data goes through, and whose extensions are made without them."""
 _OF_OTHERS = {
     "pg_cron", "pg_failover_slots", "pg_hint_plan", "pg_net", "pg_partman_bgw", "pg_qualstats", "pg_squeeze",
-    "pg_stat_kcache", "pg_stat_monitor", "pg_wait_sampling", "pgaudit", "set_user",
+    "pg_stat_kcache", "pg_stat_monitor", "pg_wait_sampling", "pgaudit", "rdsutils", "set_user",
 }  # fmt: skip
 """The same, but CREATE EXTENSION may refuse without them: no matter where the extension comes in production's pages."""
 _READ_THROUGH = {"citus", "orioledb", "pg_tde", "timescaledb"}
@@ -132,8 +132,9 @@ def _judge_library(name: str, *, made: bool) -> Finding:
     title, found = f"preloaded library {name}", "the source preloads it, the copy's server does not"
     if name in _OF_POSTGRES or (name in _OF_OTHERS and not made):
         return Finding(name=title, verdict=Verdict.PASS, found=f"{found}: no data is read or written through it")
-    hint = "tables that are read through it give errors or differences; drill a dump into a staging server that"
-    return Finding(name=title, verdict=Verdict.UNKNOWN, found=found, hint=f"{hint} preloads it (`staging.address`)")
+    hint = "tables that are read through it give errors or differences, which the checks find; where it can be had,"
+    preload = "drill a dump into a staging server that preloads it (`staging.address`)"
+    return Finding(name=title, verdict=Verdict.UNKNOWN, found=found, hint=f"{hint} {preload}")
 
 
 def _locales_of(source: Likeness) -> list[str]:

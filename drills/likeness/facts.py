@@ -40,7 +40,7 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.collname), coalesce(c.coll
  WHERE c.collprovider <> 'd'
    AND c.oid IN (SELECT attcollation FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid
                    JOIN pg_namespace s ON s.oid = t.relnamespace
-                  WHERE s.nspname !~ '^pg_' AND s.nspname <> 'information_schema'
+                  WHERE NOT a.attisdropped AND s.nspname !~ '^pg_' AND s.nspname <> 'information_schema'
                   UNION SELECT unnest(indcollation) FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid
                    JOIN pg_namespace s ON s.oid = t.relnamespace
                   WHERE s.nspname !~ '^pg_' AND s.nspname <> 'information_schema')

@@ -14,20 +14,21 @@ _UNVERSIONED = {"C", "POSIX"}
 """Locales by bytes, which no library has to do with."""
 
 
-def judge_likeness(source: Likeness, copy: Likeness, *, physical: bool) -> list[Finding]:
+def judge_likeness(source: Likeness, copy: Likeness, *, physical: bool, of_now: bool = True) -> list[Finding]:
     """What differs between production and the copy that runs, each thing by itself.
 
     Args:
         source: as it was looked at before the backup.
         copy: the restored database.
         physical: whether the copy has production's own pages and indexes, rather than new ones.
+        of_now: whether the copy is of the same time; if not, what it lacks may have come to production since.
     """
     return [
         _same("major version", source.major, copy.major, Verdict.FAIL, "restore with tools of the source's version"),
         _same("encoding", source.encoding, copy.encoding, Verdict.FAIL, "make the copy in the source's encoding"),
         *judge_server(source, copy, physical=physical),
-        *_judge_versions(source, copy),
-        *judge_collations(source, copy, physical=physical),
+        *_judge_versions(source, copy, of_now=of_now),
+        *judge_collations(source, copy, physical=physical, of_now=of_now),
     ]
 
 
@@ -63,30 +64,33 @@ def _judge_checksums(source: Likeness, copy: Likeness, *, physical: bool) -> Fin
     return Finding(name=name, verdict=Verdict.FAIL, found=found, hint=hint)
 
 
-def _judge_versions(source: Likeness, copy: Likeness) -> list[Finding]:
+def _judge_versions(source: Likeness, copy: Likeness, *, of_now: bool) -> list[Finding]:
     """Of extensions: a dump does not say in which version one is installed, so the copy gets staging's default."""
     findings = []
     for name, version in source.extensions.items():
         here = copy.extensions.get(name)
-        verdict = Verdict.PASS if here == version else Verdict.FAIL if here is None else Verdict.UNKNOWN
+        verdict = Verdict.PASS if here == version else Verdict.FAIL if here is None and of_now else Verdict.UNKNOWN
         hint = "" if here == version else f"install {name} {version} in staging, or update the source's"
         found = f"{here}, as the source" if here == version else f"source {version}, copy {here or 'has none'}"
         findings.append(Finding(name=f"extension {name} of the copy", verdict=verdict, found=found, hint=hint))
     return findings
 
 
-def judge_collations(source: Likeness, copy: Likeness, *, physical: bool) -> list[Finding]:
+def judge_collations(source: Likeness, copy: Likeness, *, physical: bool, of_now: bool = True) -> list[Finding]:
     """Whether text sorts in the copy as it did where the indexes were built; one finding for each collation in use."""
     here = {collation.name: collation for collation in copy.collations}
-    return [judge_collation(there, here.get(there.name), physical=physical) for there in source.collations]
+    return [
+        judge_collation(there, here.get(there.name), physical=physical, of_now=of_now) for there in source.collations
+    ]
 
 
-def judge_collation(there: Collation, here: Collation | None, *, physical: bool) -> Finding:
+def judge_collation(there: Collation, here: Collation | None, *, physical: bool, of_now: bool = True) -> Finding:
     """The same of one collation; `here` is None where the copy does not have it."""
     name = f"collation {there.name or 'of the database'} in the copy"
     if here is None:
         hint = "make it in staging, or install the locale there"
-        return Finding(name=name, verdict=Verdict.FAIL, found=f"the copy does not have it: {there.order}", hint=hint)
+        verdict = Verdict.FAIL if of_now else Verdict.UNKNOWN
+        return Finding(name=name, verdict=verdict, found=f"the copy does not have it: {there.order}", hint=hint)
     if here.order != there.order:
         found = f"source {there.order}, copy {here.order}"
         return Finding(name=name, verdict=Verdict.FAIL, found=found, hint="make the database in the source's locale")

@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 from drills import events, plan
 from drills.commits import Aligned, Misaligned, NeedsMore, pass_over_waiting
 from drills.errors import CheckError, ConnectError
@@ -21,13 +19,14 @@ from drills.measures import Measures
 from drills.records import Snapshot
 from drills.recovery.pages.alignment import find_target
 from drills.recovery.pages.standbys import waiting_for_standbys
+from drills.snapshots import taken_over, wait_until_gone
 from flows.runtime import Drill, given
 from flows.stages.expecting import Expecting
 
-_ROUNDS = 5
+_MOST = 20
+"""Snapshots that are taken until one aligns. Few commits become visible in another order than they are in the WAL."""
 _AT_ONCE = 4
-"""Snapshots of a round; the first that aligns is measured. Few commits become visible in another order than they are in
-the WAL, but where WAL comes by way of an archive, each round waits until a segment is full."""
+"""Of them, opened side by side: where WAL comes by way of an archive, all of them wait for the same segment."""
 _POLL = 0.1
 
 
@@ -55,6 +54,8 @@ class Archive:
     """Brings what has come since, as far as a snapshot needs it that was noted here; raises where none will come."""
     enough: Callable[[], None] = lambda: None
     """Nothing more is needed of it."""
+    pause: float = _POLL
+    """Seconds between two of these."""
 
 
 @contextmanager
@@ -75,42 +76,69 @@ def measured_in_wal(drill: Drill, source: Expecting, archive: Archive, wish: pla
 def _placed(
     drill: Drill, source: Expecting, archive: Archive, wish: plan.Pages
 ) -> Iterator[tuple[Snapshot, Aligned | None]]:
-    """A snapshot that is held, and its place where the plan asks for it; all others were let go."""
-    reason, pause = "", 0.0
-    for _ in range(_ROUNDS):
+    """A snapshot that the leader holds, and its place where the plan asks for it; all others were let go."""
+    reason, pause, count = "", 0.0, 0
+    while count < _MOST:
         time.sleep(pause)
         waiting = waiting_for_standbys(source.leader)
         with ExitStack() as held:
-            taken = list(_take(source, _AT_ONCE if wish.aligned else 1, held))
-            for snapshot, session in taken:
+            taken = list(_take(source, min(_AT_ONCE, wish.jobs) if wish.aligned else 1, held))
+            count += len(taken)
+            for one in taken:
                 if wish.aligned:  # of several the last one counts
-                    drill.say(events.SnapshotTaken(snapshot=snapshot))
-                found = _wait_for_target(drill, archive, snapshot, wish)
+                    drill.say(events.SnapshotTaken(snapshot=one.snapshot, ago=time.monotonic() - one.taken))
+                found = _look_for_target(drill, archive, one.snapshot, wish)
                 if isinstance(found, Aligned):
                     found = pass_over_waiting(found, waiting)
                 if isinstance(found, Misaligned) and wish.aligned:
-                    reason, pause = found.reason, wish.wal_patience.total_seconds() / _ROUNDS if found.waits else 0.0
+                    patience = wish.wal_patience.total_seconds()
+                    reason, pause = found.reason, patience * len(taken) / _MOST if found.waits else 0.0
                     continue
-                for _, other in taken:
-                    if other is not session:
-                        other.close()
-                yield snapshot, found if isinstance(found, Aligned) and wish.aligned else None
+                with taken_over(source.leader, one.snapshot) as snapshot:
+                    held.close()
+                    wait_until_gone(source.leader, [other.process for other in taken])
+                    yield snapshot, found if isinstance(found, Aligned) and wish.aligned else None
                 return
     raise CheckError(
-        f"none of {_ROUNDS * _AT_ONCE} snapshots has a place of its own in the WAL: {reason}",
+        f"none of {count} snapshots has a place of its own in the WAL: {reason}",
         hint="commits become visible in another order than they are written: do they wait for a standby?",
     )
 
 
-def _take(source: Expecting, number: int, held: ExitStack) -> Iterator[tuple[Snapshot, psycopg.Connection]]:
-    """Snapshots side by side, as many as the source lets us have, each held by a session of its own."""
+@dataclass(frozen=True)
+class _Taken:
+    snapshot: Snapshot
+    taken: float
+    """By the monotonic clock."""
+    process: int
+    """That holds it on the server."""
+
+
+def _take(source: Expecting, number: int, held: ExitStack) -> Iterator[_Taken]:
+    """Snapshots side by side, as many as the source lets us have, each held by a session of its own.
+
+    No more than the sessions that will measure, so that production need not let in more than it has to anyway.
+    """
     for count in range(number):
         try:
-            yield held.enter_context(source.snapshot())
+            snapshot, process = held.enter_context(source.snapshot())
         except ConnectError:
             if not count:
                 raise
             return
+        yield _Taken(snapshot, time.monotonic(), process)
+
+
+def _look_for_target(
+    drill: Drill, archive: Archive, snapshot: Snapshot, wish: plan.Pages
+) -> Aligned | Misaligned | None:
+    """None where the WAL of the snapshot does not come, and recovery is to end long before it."""
+    try:
+        return _wait_for_target(drill, archive, snapshot, wish)
+    except CheckError:
+        if wish.to is None or wish.to.latest or isinstance(wish, plan.BaseBackup):
+            raise
+        return None
 
 
 def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: plan.Pages) -> Aligned | Misaligned:
@@ -136,4 +164,4 @@ def _wait_for_target(drill: Drill, archive: Archive, snapshot: Snapshot, wish: p
                 hint="raise recovery.wal_patience, or find out why WAL is late: a source that is idle archives nothing"
                 " before its archive_timeout, or SELECT pg_switch_wal()",
             )
-        time.sleep(_POLL)
+        time.sleep(archive.pause)

@@ -52,8 +52,8 @@ class Expecting:
         return Wish.of(self.drill.plan.checks, self.drill.opened, held=of_another_time)
 
     @contextmanager
-    def snapshot(self) -> Iterator[tuple[Snapshot, psycopg.Connection]]:
-        """One more, for as long as its session lasts.
+    def snapshot(self) -> Iterator[tuple[Snapshot, int]]:
+        """One more, in a session of its own, and the number of its process on the server.
 
         Raises:
             ConnectError: the source lets nobody else in.
@@ -61,7 +61,7 @@ class Expecting:
         address, name, limits = given(self.drill.source), self.drill.name, _holding(self.drill)
         held = session(address, name=name, access=Access.READ_ONLY, limits=limits)
         with held as connection, exported_snapshot(connection) as taken:
-            yield taken, connection
+            yield taken, connection.info.backend_pid
 
     def sequences(self) -> tuple[SequenceState, ...]:
         """They are outside of every snapshot: what the backup holds lies between a reading before it and one after."""

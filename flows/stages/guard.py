@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -13,7 +14,7 @@ from drills.addresses import Address, resolve_address
 from drills.likeness.beforehand import judge_own, judge_staging
 from drills.likeness.facts import look_at_likeness
 from drills.locks import Lock, holder
-from drills.plan import BaseBackup, Dump, Managed, Stream
+from drills.plan import BaseBackup, Dump, Managed, Point, Stream
 from drills.readable import judge_reading
 from drills.records import (
     Finding,
@@ -31,6 +32,7 @@ from drills.sessions import (
     session,
 )
 from drills.tools import choose_tools
+from drills.wal import parse_lsn
 from flows.runtime import Drill, given
 from flows.stages.managed import managed_of
 from flows.stages.shared import source_limits, staging_place
@@ -82,7 +84,23 @@ def _look_at_sender(drill: Drill, server: Server, source: Address, connection: p
     if not isinstance(wish, BaseBackup):
         return []
     sender = resolve_address(wish.address, wish.password) if wish.address else source
-    return [judge_sender(sender, server, drill.name), judge_standbys(connection, drill.name)]
+    findings = [judge_sender(sender, server, drill.name), judge_standbys(connection, drill.name)]
+    return findings if wish.to is None else [*findings, _judge_point(wish.to, drill.opened, connection)]
+
+
+def _judge_point(to: Point, opened: datetime, connection: psycopg.Connection) -> Finding:
+    """Whether a backup that is still to be taken can lead there: recovery only goes forward."""
+    row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    here = str(row[0]) if row else "0/0"
+    past = (to.time is not None and to.time <= opened) or (to.lsn is not None and parse_lsn(to.lsn) <= parse_lsn(here))
+    return Finding(
+        name="the point of recovery lies ahead",
+        verdict=Verdict.FAIL if past else Verdict.PASS,
+        found=f"{' '.join(to.chosen)}; the source is at {here}",
+        hint="the drill takes this backup itself: leave `to` out, or recover from a repository that has an older one"
+        if past
+        else "",
+    )
 
 
 def _look_at_statements(drill: Drill, server: Server, connection: psycopg.Connection) -> list[Finding]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import psycopg
 
-from drills import events, plan
+from drills import events, guard, plan
 from drills.errors import ConnectError
 from drills.planned import FULL_READ
 from drills.records import Backup, Copy, FileRef, Finding, Resource, Server, Verdict, utc_now
@@ -71,7 +71,7 @@ def restore_at_aws(drill: Drill, server: Server, backup: Backup, wish: plan.Rds 
     Raises:
         AwsError: there is no copy.
         ConnectError: it does not let us in.
-        GuardError: the way to it leads to production.
+        GuardError: the way to it leads to production, or it does something by itself that production does.
     """
     method = managed_of(drill, wish)
     _intend(drill, method.copy_resources(drill.id))
@@ -83,8 +83,10 @@ def restore_at_aws(drill: Drill, server: Server, backup: Backup, wish: plan.Rds 
         refuse_production(drill, server, there, connection)
         check_log(drill, restored.done.log)
         check_likeness(drill, connection)
-        for finding in ask_quarantine(connection):
+        quarantine = ask_quarantine(connection)
+        for finding in quarantine:
             check_finding(drill, finding, "quarantine")
+        guard.refuse_if_any(quarantine)  # every minute that it goes on may take more away from production
     done = restored.done
     deviations = (*done.deviations, "production's settings are not in force, but those of staging's parameter group")
     return Copy(server=there, made=True, commands=done.commands, seconds=0, deviations=deviations)

@@ -30,6 +30,9 @@ from flows.stages.aligning import Archive, Measured, measured_in_wal
 from flows.stages.expecting import Expecting, expecting
 from flows.stages.shared import check_age, check_log, staging_place, workspace_of
 
+_ASK_AGAIN = 1.0
+"""Seconds. Each time a tool is started, which may have to log in far away."""
+
 
 def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Backup, FileRef]:
     """A base backup, the WAL of the meantime, and expectations from a snapshot that lies in that WAL."""
@@ -108,7 +111,7 @@ def _archive(source: Expecting, method: Existing, wal: Path, backup: Backup) -> 
         while number <= last and method.fetch_wal(name := segment_name(timeline, number, size), wal / name):
             number += 1
 
-    return Archive(wal, show_lsn(number * size), backup.stop_lsn, timeline, go_on)
+    return Archive(wal, show_lsn(number * size), backup.stop_lsn, timeline, go_on, pause=_ASK_AGAIN)
 
 
 def repository_of(drill: Drill, server: Server, wish: plan.Pgbackrest | plan.Barman | plan.Walg) -> Existing:

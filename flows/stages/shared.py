@@ -152,10 +152,11 @@ def check_age(drill: Drill, backup: Backup, limit: timedelta | None, at: datetim
 def check_likeness(drill: Drill, connection: psycopg.Connection) -> None:
     """Whether the copy's server is like production's, where the copy would be hurt if it were not."""
     here, source, wish = look_at_likeness(connection), given(drill.likeness), drill.plan.recovery
-    findings = {one.name: one for one in judge_likeness(source, here, physical=wish.physical)}
+    likeness = judge_likeness(source, here, physical=wish.physical, of_now=wish.aligned)
+    findings = {one.name: one for one in likeness}
     if isinstance(wish, plan.Managed):
         # AWS moves pages between its machines as it likes, but indexes on text come as production's library sorted.
-        findings |= {one.name: one for one in judge_collations(source, here, physical=True)}
+        findings |= {one.name: one for one in judge_collations(source, here, physical=True, of_now=False)}
     for finding in findings.values():
         check_finding(drill, finding, "likeness")
 

@@ -25,7 +25,7 @@ from drills.records import Backup
 from drills.recovery.base import Restore, Taken, Workspace, failure_of, judge_log
 from drills.recovery.dumps.files import digest_file
 from drills.recovery.dumps.rows import read_rows
-from drills.sessions import NOTICED_DEAD
+from drills.sessions import tool_environment
 from drills.tools import Tools
 
 _COMPRESSION = {"none": "none", "gzip": "gzip:1", "lz4": "lz4", "zstd": "zstd:1"}
@@ -62,7 +62,7 @@ class Dump:
         ]
         done = run_tool(
             arguments,
-            environment=as_client(source, workspace),
+            environment=tool_environment(source, workspace.name),
             log=workspace.logs / "pg_dump.log",
             deadline=self.plan.backup_timeout.total_seconds(),
             progress=lambda: workspace.progress(_size(workspace.backup), None, "bytes"),
@@ -154,17 +154,6 @@ def restore_arguments(workspace: Workspace, target: Address, *, owned: bool) -> 
         *(["--create"] if owned else ["--no-owner", "--no-privileges"]),
         f"--dbname={target.parts['dbname']}",
     ]
-
-
-def as_client(source: Address, workspace: Workspace) -> dict[str, str]:
-    """pg_dump's environment at the source.
-
-    pg_dump switches the server's timeouts off for its own sessions. What it leaves alone makes the server end them
-    within a minute when this machine is gone, and with them the lock that they hold on every table.
-    """
-    told = source.environment()
-    options = " ".join(f"-c {name}={value}" for name, value in NOTICED_DEAD.items())
-    return {**told, "PGAPPNAME": workspace.name, "PGOPTIONS": f"{told.get('PGOPTIONS', '')} {options}".strip()}
 
 
 def _size(folder: Path) -> int:

@@ -48,7 +48,8 @@ class GivenDump:
         """The dump that the plan names, looked through; one from S3 is brought into the workspace.
 
         Raises:
-            ToolError: there is none, or it is not the plan's, or none that may be restored.
+            NoBackupError: there is none.
+            ToolError: it cannot be read, is not the plan's, or none that may be restored.
         """
         begun = time.monotonic()
         workspace.backup.mkdir(parents=True)

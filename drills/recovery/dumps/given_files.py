@@ -6,6 +6,7 @@ looked through on its way, and kept in the drill's workspace.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from drills.errors import ToolError
+from drills.errors import NoBackupError, ToolError
 from drills.plans.given import GivenDump
 from drills.recovery.aws.client import Aws
 from drills.recovery.base import Workspace
@@ -50,7 +51,8 @@ class Search:
         """The dump, looked through to its end.
 
         Raises:
-            ToolError: there is none, or it is not the plan's, or none that may be restored.
+            NoBackupError: there is none.
+            ToolError: it cannot be read, is not the plan's, or none that may be restored.
         """
         return self._from_s3() if self._plan.path.startswith("s3://") else self._from_here()
 
@@ -62,6 +64,12 @@ class Search:
             with place.open("rb") as file:
                 looked = self._look(file, Places(None, self._workspace.backup / "unpacked"))
             modified = datetime.fromtimestamp(place.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            if not os.access(place.parent, os.R_OK | os.X_OK):  # a disk that is not mounted is no missing backup
+                raise ToolError(f"the folder of {place} cannot be read", hint="check recovery.path") from None
+            raise NoBackupError(
+                f"there is no dump {place}", hint="check recovery.path, and whether dumps are still made"
+            ) from None
         except OSError as error:
             raise ToolError(f"the dump {place} cannot be read: {error.strerror}", hint="check recovery.path") from None
         used = self._workspace.backup / "unpacked" if looked.zipped and looked.form is not Form.PLAIN else place
@@ -82,7 +90,9 @@ class Search:
         with bucket.reading(first) as body:
             looked = self._look(body, Places(place, self._workspace.backup / "unpacked"), first.size)
         if looked.size != first.size:
-            raise ToolError(f"S3 gave {looked.size:,} bytes of {first.url}: expected {first.size:,}")
+            raise ToolError(
+                f"S3 gave {looked.size:,} bytes of {first.url}: expected {first.size:,}", hint="run the drill again"
+            )
         used = self._workspace.backup / "unpacked" if looked.zipped and looked.form is not Form.PLAIN else place
         return Found(looked, used, first.url, first.key, first.modified, 1, _details(first))
 
@@ -93,14 +103,19 @@ class Search:
         for each in objects:
             name = each.key.removeprefix(prefix).removeprefix("/")
             if "/" in name or name in {"", ".", ".."}:
-                raise ToolError(f"s3://{each.bucket}/{prefix}/ is no directory dump: it holds {name}")
+                raise ToolError(
+                    f"s3://{each.bucket}/{prefix}/ is no directory dump: it holds {name}",
+                    hint="let recovery.path name the dump's own prefix, with nothing else below it",
+                )
             with bucket.reading(each) as body, (folder / name).open("wb") as file:
                 while data := body.read(CHUNK):
                     file.write(data)
                     done += len(data)
                     self._workspace.progress(done, sum(one.size for one in objects), "bytes")
             if (folder / name).stat().st_size != each.size:
-                raise ToolError(f"S3 did not give all of {each.url}: expected {each.size:,} bytes")
+                raise ToolError(
+                    f"S3 did not give all of {each.url}: expected {each.size:,} bytes", hint="run the drill again"
+                )
         (self._workspace.logs / "objects.txt").write_text(
             "".join(f"{each.url} ETag {each.etag} {each.size} bytes\n" for each in objects)
         )

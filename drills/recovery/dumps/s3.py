@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
-from drills.errors import AwsError, ToolError
+from drills.errors import AwsError, NoBackupError, ToolError
 from drills.recovery.aws.client import Aws, explained
 
 _BESIDE = (
@@ -26,6 +26,9 @@ _GOES_ON = re.compile(r"\.|[-_]\d")
 """What a whole name may be followed by: an ending, or a date."""
 _IN_DATE = re.compile(r"[-_.]\d+\Z")
 """A name and the beginning of a date, whose other digits may follow."""
+_ABSENT = "404"
+"""A HEAD request has no body to say more in."""
+_MADE_YET = "check bucket and key in the plan, and whether dumps are still made"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Bucket:
         """The objects of the dump that is meant: one, or all files of a directory dump.
 
         Raises:
-            ToolError: there is none, or AWS does not say.
+            NoBackupError: there is none.
+            ToolError: AWS does not say.
         """
         if not newest and self.key and not self.key.endswith("/"):
             return [self._describe(self.key)]
@@ -74,7 +78,7 @@ class Bucket:
             found = [each for each in found if each["Key"].rpartition("/")[0] + "/" == folder]
         keys = [each["Key"] for each in found if not each["Key"].endswith("/")]
         if not keys:
-            raise ToolError(f"no dump below s3://{self.bucket}/{self.key}", hint="check bucket and key in the plan")
+            raise NoBackupError(f"there is no dump below s3://{self.bucket}/{self.key}", hint=_MADE_YET)
         return [self._describe(key) for key in keys]
 
     def _list(self) -> list[dict[str, Any]]:
@@ -82,8 +86,15 @@ class Bucket:
             return self._service.ask_all("list_objects_v2", "Contents", Bucket=self.bucket, Prefix=self.key)
 
     def _describe(self, key: str) -> Stored:
-        with _explained(f"s3://{self.bucket}/{key}"):
-            head = self._service.ask("head_object", Bucket=self.bucket, Key=key)
+        where = f"s3://{self.bucket}/{key}"
+        with _explained(where):
+            try:
+                head = self._service.ask("head_object", Bucket=self.bucket, Key=key)
+            except AwsError as error:
+                # S3 says the same of a bucket that is not there, or not ours to list.
+                if error.code != _ABSENT or any(each["Key"] == key for each in self._list()):
+                    raise
+                raise NoBackupError(f"there is no dump {where}", hint=_MADE_YET) from None
         version = head.get("VersionId", "")
         return Stored(
             bucket=self.bucket,

@@ -21,7 +21,8 @@ from drills.addresses import Address
 from drills.errors import ToolError
 from drills.records import Backup
 from drills.recovery.base import Progress, Restore, Taken, ToolLog, Workspace, judge_log
-from drills.recovery.dumps.dump import NOT_OURS, as_client, compress, restore_arguments
+from drills.recovery.dumps.dump import NOT_OURS, compress, restore_arguments
+from drills.sessions import tool_environment
 from drills.watched import Watched, watched
 
 _CHUNK = 1 << 20
@@ -88,7 +89,7 @@ class Loading:
         )
         with watched(
             arguments,
-            environment=as_client(source, self.workspace),
+            environment=tool_environment(source, self.workspace.name),
             log=self.workspace.logs / "pg_dump.log",
             deadline=wish.backup_timeout.total_seconds(),
             output=subprocess.PIPE,

@@ -23,6 +23,7 @@ from drills.processes import ToolRun, run_tool
 from drills.records import Backup
 from drills.recovery.base import Taken, Workspace, failure_of, judge_log
 from drills.recovery.pages.manifest import MANIFEST, read_history
+from drills.sessions import tool_environment
 
 _INCREMENTAL_SINCE = 17
 _KILOBYTE = 1024
@@ -106,7 +107,7 @@ class BaseBackup:
             arguments.append(f"--max-rate={max(self.plan.max_rate // _KILOBYTE, 32)}k")
         if before is not None:
             arguments.append(f"--incremental={before / MANIFEST}")
-        return self._run(arguments, {**address.environment(), "PGAPPNAME": workspace.name}, workspace, account, folder)
+        return self._run(arguments, tool_environment(address, workspace.name), workspace, account, folder)
 
     def _verify(self, folder: Path, workspace: Workspace, account: Account | None) -> ToolRun:
         """Every file against the manifest, and the WAL that makes it whole."""

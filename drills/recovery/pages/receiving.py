@@ -1,13 +1,15 @@
 """The WAL of the meantime: received while a base backup is taken, until the drill's snapshot lies in it.
 
-Owns pg_receivewal. Guarantees that the source keeps what has not been received (see `drills.recovery.pages.slot`), and
-that what was received is complete from the first segment to where it was stopped.
+Owns pg_receivewal. Guarantees that the source keeps what has not been received (see `drills.recovery.pages.slot`) and
+no more than that, that no commit waits for this for longer than a second, and that what was received is complete from
+the first segment to where it was stopped.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -21,6 +23,7 @@ from drills.records import Verdict
 from drills.recovery.base import Workspace
 from drills.recovery.pages.slot import Slot
 from drills.recovery.pages.standbys import judge_standbys
+from drills.sessions import tool_environment
 from drills.wal import PARTIAL, segment_number, show_lsn
 
 _POLL = 0.01
@@ -31,14 +34,16 @@ _START = 30.0
 
 
 class Receiver:
-    """pg_receivewal at work."""
+    """pg_receivewal at work, and somebody who looks after it all the time, whatever else the drill does meanwhile."""
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path, slot: Slot) -> None:
         self._process = process
         self.folder = folder
         self._log = log
         self._slot = slot
-        self._looked = time.monotonic()
+        self._ending = threading.Event()
+        self._found: Exception | None = None
+        self._watch = threading.Thread(target=self._look_after, name="receiver", daemon=True)
 
     @property
     def first(self) -> str:
@@ -51,17 +56,25 @@ class Receiver:
         return show_lsn(min(self._starts()))
 
     def must_run(self) -> None:
-        """It has not ended, and no commit waits for it. What has been received, the server need not keep any more.
+        """It has not ended, and nothing was found that is against it.
 
         Raises:
-            ToolError: it has, or production came to wait.
+            ToolError: it has, or production came to wait for it.
         """
         self._refuse_end()
-        if time.monotonic() - self._looked > _LOOK:
-            self._looked = time.monotonic()
-            self._refuse_waiting()
-        if starts := self._starts():
-            self._slot.release(max(starts))
+
+    def _look_after(self) -> None:
+        """What has been received, the server need not keep any more; and no commit may wait for whoever receives."""
+        while not self._ending.wait(_LOOK):
+            try:
+                self._refuse_waiting()
+                if starts := self._starts():
+                    self._slot.release(max(starts))
+            except Exception as error:  # noqa: BLE001 - `must_run` raises it; a thread's error reaches nobody
+                self._found = error
+                stop_process(self._process)  # at once: commits may hang
+                self._slot.close()
+                return
 
     def wait(self) -> None:
         """Until the server sends: from then on nothing of its WAL is missed.
@@ -70,6 +83,7 @@ class Receiver:
             ToolError: it ended, or does not get there.
         """
         self._wait_until(lambda: bool(self._starts()) or self._slot.sends(), "was sent nothing")
+        self._watch.start()
 
     def _wait_until(self, there: Callable[[], bool], otherwise: str) -> None:
         started = time.monotonic()
@@ -83,7 +97,10 @@ class Receiver:
             time.sleep(_POLL)
 
     def _refuse_end(self) -> None:
-        if has_ended(self._process, 0):
+        ended = has_ended(self._process, 0)
+        if self._found is not None:
+            raise self._found
+        if ended:
             code = self._process.poll()
             raise ToolError(
                 f"pg_receivewal ended with {code}: {last_words(redact_log(self._log, 0))}",
@@ -91,7 +108,7 @@ class Receiver:
             )
 
     def _refuse_waiting(self) -> None:
-        """Settings may be loaded anew at any time, and commits would hang for as long as this receives."""
+        """Settings may be loaded anew at any time."""
         with self._slot.session() as session:
             found = judge_standbys(session, self._slot.receiver)
         if found.verdict is not Verdict.PASS:
@@ -103,9 +120,16 @@ class Receiver:
         size = self._slot.segment
         return [segment_number(name, size) * size for name in names if not name.endswith("history")]
 
+    def leave(self) -> None:
+        """Nobody looks after it any more, and it ends."""
+        self._ending.set()
+        if self._watch.is_alive():
+            self._watch.join(_START)
+        stop_process(self._process)
+
     def stop(self) -> None:
         """Nothing more is received or kept. The last segment is as long as the others, with nothing at its end."""
-        stop_process(self._process)
+        self.leave()
         self._slot.close()
         for part in self.folder.glob(f"*{PARTIAL}"):
             part.rename(part.with_suffix(""))
@@ -133,7 +157,7 @@ def receiving(address: Address, folder: Path, workspace: Workspace) -> Iterator[
                 "--no-sync",
                 "--status-interval=1",
             ],
-            environment=plain_environment({**address.environment(), "PGAPPNAME": workspace.name}),
+            environment=plain_environment(tool_environment(address, workspace.name)),
             log=log,
             account=account,
         )
@@ -142,5 +166,5 @@ def receiving(address: Address, folder: Path, workspace: Workspace) -> Iterator[
             receiver.wait()
             yield receiver
         finally:
-            stop_process(process)
+            receiver.leave()
             redact_log(log, 0)

@@ -17,7 +17,7 @@ import psycopg
 from drills.addresses import Address
 from drills.errors import ToolError
 from drills.secrets import VAULT
-from drills.sessions import NOTICED_DEAD, Access, Limits, connect, set_all
+from drills.sessions import Access, Limits, connect
 from drills.wal import parse_lsn, show_lsn
 
 SLOT_LIMITS = Limits(timedelta(seconds=30), timedelta(seconds=5))
@@ -62,7 +62,6 @@ class Slot:
         connection = connect(address, name=name, access=Access.READ_ONLY, limits=SLOT_LIMITS)
         slot = f"drillbook_{secrets.token_hex(8)}"
         try:
-            set_all(connection, NOTICED_DEAD)  # it keeps WAL for as long as the session lasts
             row = connection.execute(_KEEP, (slot,)).fetchone()
         except psycopg.Error as error:
             connection.close()

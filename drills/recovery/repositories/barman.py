@@ -152,7 +152,7 @@ class Barman(Existing):
             self.place,
             self._where,
             f"if [ ! -r {wals} ] || [ ! -x {wals} ]; then echo cannot read {wals} >&2; exit {UNREADABLE}; fi\n"
-            'link() { [ ! -e "$1" ] || [ -e "$2" ] || ln -sf "$1" "$2" 2>/dev/null; }\n'
+            f'link() {{ [ ! -e "$1" ] || [ -e "$2" ] || ln -sf "$1" "$2" >&2 || exit {UNREADABLE}; }}\n'
             'case $name in *.history) part=$name ;; *) part=${name%"${name#????????????????}"} ;; esac\n'
             f"{links}"
             # What is nowhere, Barman need not be asked for: it takes half a second to say so.
@@ -196,7 +196,10 @@ def _tablespaces(info: dict[str, str]) -> list[tuple[str, str]]:
     try:
         found = [(str(name), str(int(oid))) for name, oid, *_ in ast.literal_eval(info.get("tablespaces", "[]"))]
     except (ValueError, SyntaxError, LookupError, TypeError):
-        raise ToolError(f"the tablespaces of the backup cannot be read: {info['tablespaces']!r}") from None
+        raise ToolError(
+            f"the tablespaces of the backup cannot be read: {info['tablespaces']!r}",
+            hint="look at its backup.info; `barman show-backup` should list them",
+        ) from None
     for name, _ in found:
         if ":" in name or "/" in name:
             raise ToolError(

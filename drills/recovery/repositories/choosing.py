@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from drills.errors import GuardError, NoBackupError
+from drills.plans.recovery import Point
 from drills.plans.repository import Repository
 from drills.processes import ToolRun
 from drills.records import Backup, Server
+from drills.wal import parse_lsn
 
 _SHOWN = 5
 """How many labels an error names."""
@@ -87,7 +89,21 @@ def _newest(own: Sequence[Found], wish: Repository, where: str) -> Found:
             f"{where} holds no backup from before {wish.before}: the oldest, {complete[0][1]}, is of {complete[0][0]}",
             hint="mend recovery.before, or keep backups for longer",
         )
-    return early[-1][2]
+    leading = [entry for entry in early if wish.to is None or _leads(entry[0], entry[2].stop_lsn, wish.to)]
+    if wish.to is not None and not leading:
+        raise NoBackupError(
+            f"{where} holds no backup that leads to the {' '.join(wish.to.chosen)}: the oldest, {early[0][1]}, is of"
+            f" {early[0][0]}",
+            hint="mend recovery.to, or keep backups for longer",
+        )
+    return leading[-1][2]
+
+
+def _leads(taken: datetime, stop_lsn: str, to: Point) -> bool:
+    """Whether a backup was whole before this point, as far as that can be told: recovery only goes forward."""
+    if to.time is not None:
+        return taken < to.time
+    return to.lsn is None or not stop_lsn or parse_lsn(stop_lsn) <= parse_lsn(to.lsn)
 
 
 def _labels(found: Iterable[Found]) -> str:

@@ -189,7 +189,10 @@ def refuse_foreign(folder: Path, source: Server) -> None:
         with (folder / "global" / "pg_control").open("rb") as file:
             found = int.from_bytes(file.read(8), sys.byteorder)
     except OSError as error:
-        raise ToolError(f"what was laid out has no control file: {error.strerror}") from None
+        raise ToolError(
+            f"what was laid out has no control file: {error.strerror}",
+            hint="the backup is not whole: set it aside, and look at the repository's disks",
+        ) from None
     if str(found) != source.system_identifier:
         raise GuardError(
             f"the backup is of another system: expected system identifier {source.system_identifier}, got {found}",

@@ -107,6 +107,8 @@ class Walg(Existing):
             make_folder(self.place),
             self._where,
             f"export WALG_DOWNLOAD_CONCURRENCY=1 HOME={shlex.quote(str(self.place))}\n"
+            # Where production has it fetch in advance, it looks first, and takes away what it finds.
+            f"export WALG_PREFETCH_DIR={shlex.quote(str(self.place / 'prefetch'))}\n"
             f'{command} "$name" "$to" >&2\n'
             f"case $? in 0) exit 0 ;; {_MISSING}) exit {NOT_THERE} ;; *) exit {UNREADABLE} ;; esac",
         )
