@@ -12,7 +12,7 @@ from collections.abc import Callable
 import psycopg
 
 from drills.errors import ConnectError, LoadError
-from drills.plan import Load
+from drills.plans.servers import Load
 from drills.secrets import VAULT
 
 _ACTIVE = """

@@ -16,8 +16,8 @@ from fix_postgres import Database, open_sessions, write_plan
 from drills.addresses import Address
 from drills.errors import LoadError
 from drills.load import LoadWatch
-from drills.plan import Load
 from drills.planfile import read_plan
+from drills.plans.servers import Load
 from drills.processes import run_tool
 from drills.records import Verdict
 from drills.sessions import STAGING_LIMITS, Access, connect, session
