@@ -136,7 +136,7 @@ class Cluster:
         try:
             self.process = spawn(
                 [self.tools.program("postgres"), "-D", str(self.data), *options],
-                environment=plain_environment(self.environment),
+                environment=plain_environment(self.environment, self.account),
                 log=self.log,
                 account=self.account,
                 when_orphaned=signal.SIGQUIT,

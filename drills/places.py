@@ -33,6 +33,10 @@ class Account:
     name: str
     uid: int
     gid: int
+    groups: tuple[int, ...]
+    """All of its groups: a repository or a key may be open to one of them only."""
+    home: str
+    """Where libpq and others look for its certificates. A home of root's is closed to it."""
 
 
 def server_account() -> Account | None:
@@ -44,7 +48,8 @@ def server_account() -> Account | None:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(name, entry.pw_uid, entry.pw_gid)
+        groups = tuple(os.getgrouplist(name, entry.pw_gid))
+        return Account(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
     raise ToolError(
         "running as root, and there is no user `postgres` or `nobody` to run servers as", hint="run as an ordinary user"
     )
@@ -64,7 +69,7 @@ def reachable(path: Path) -> bool:
             found = folder.stat()
         except FileNotFoundError:
             continue
-        owner, group = found.st_uid == account.uid, found.st_gid == account.gid
+        owner, group = found.st_uid == account.uid, found.st_gid in account.groups
         needed = stat.S_IXUSR if owner else stat.S_IXGRP if group else stat.S_IXOTH
         if not found.st_mode & needed:
             return False

@@ -43,10 +43,14 @@ _STARTERS: dict[int, ThreadPoolExecutor] = {}
 """Threads that start children, by process: a fork has no threads but the one that made it."""
 
 
-def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a child needs and no more: no PG* variable of the person reaches it, and messages are in English."""
+def plain_environment(extra: Mapping[str, str] | None = None, account: Account | None = None) -> dict[str, str]:
+    """What a child needs and no more: no PG* variable of the person reaches it, and messages are in English.
+
+    One that runs as an account has that one's home: libpq looks there for certificates, and gives up where it may not.
+    """
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE") if key in os.environ}
-    return kept | {"LC_ALL": "C", "TZ": "UTC", "PGTZ": "UTC"} | dict(extra or {})
+    home = {} if account is None else {"HOME": account.home}
+    return kept | home | {"LC_ALL": "C", "TZ": "UTC", "PGTZ": "UTC"} | dict(extra or {})
 
 
 def spawn(
@@ -100,7 +104,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     identity: dict[str, object] = {}
     if account is not None:
-        identity = {"user": account.uid, "group": account.gid, "extra_groups": []}
+        identity = {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
     # A Ctrl-C that arrives while Python forks is raised in a callback that throws it away, so it has to wait.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -169,8 +173,9 @@ def run_tool(
     """
     started = time.monotonic()
     before = log.stat().st_size if log.exists() else 0
+    whole = plain_environment(environment, account)
     with _pipe_holding(told) as feed:
-        process = spawn(arguments, environment=plain_environment(environment), log=log, account=account, feed=feed)
+        process = spawn(arguments, environment=whole, log=log, account=account, feed=feed)
     try:
         pause = _PROGRESS_EVERY
         while not has_ended(process, max(min(pause, started + deadline - time.monotonic()), 0)):

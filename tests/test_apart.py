@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from drills.addresses import Address
 from drills.clusters import Cluster
 from drills.errors import GuardError
-from drills.recovery.aws.apart import refuse_production, which_server
+from drills.records import utc_now
+from drills.recovery.aws.apart import refuse_older, refuse_production, which_server
 from drills.sessions import STAGING_LIMITS, Access, session
 
 
@@ -41,3 +44,11 @@ def test_pages_that_were_started_on_their_own_are_another_server(cluster: Cluste
     assert before[1] != after[1]
     with session(cluster.address(), name="t", access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
         refuse_production(before, connection)
+
+
+def test_what_was_started_before_the_drill_is_another_server(cluster: Cluster) -> None:
+    """But for what two clocks may differ by."""
+    with session(cluster.address(), name="t", access=Access.READ_ONLY, limits=STAGING_LIMITS) as connection:
+        refuse_older(utc_now(), connection)
+        with pytest.raises(GuardError, match="a server that was there before"):
+            refuse_older(utc_now() + timedelta(minutes=10), connection)

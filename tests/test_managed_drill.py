@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fix_aws import ELSEWHERE, MASTER, Cloud, recovery, refusal
-from fix_postgres import QUICK, SHOP, Database, end_cluster, new_cluster, run_sql, write_plan
+from fix_postgres import QUICK, SHOP, Database, end_cluster, new_cluster, new_database, run_sql, write_plan
 from test_basebackup import CLOSED
 from test_drill import nothing_is_left, result_of, run_drill
 from test_killed import killed, swept
@@ -66,7 +68,9 @@ def stand_in(cluster: Cluster, shop: Database) -> Address:
 
 @pytest.fixture
 def scene(cloud: Cloud, shop: Database, staging: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    """All of it, and a drill that looks again at once."""
+    """All of it, with a copy that was not there before, and a drill that looks again at once."""
+    staging.stop()
+    staging.start(QUICK)
     monkeypatch.setenv("COPY_PASSWORD", staging.password)
     monkeypatch.setattr("boto3.Session", lambda: cloud.session)
     monkeypatch.setattr(Deadline, "pause", lambda _self: time.sleep(0.01))
@@ -222,6 +226,59 @@ def test_a_way_that_leads_to_production_is_refused_before_anything_is_asked(home
     assert record.verdict is Verdict.FAIL
     assert "the copy's address leads to production" in " ".join(record.reasons)
     assert {result.kind for results in record.checks.values() for result in results} == {"tool_log"}
+    scene.nothing_is_left(home, record)
+
+
+def is_refused(record: Record, said: str) -> None:
+    """Before anything was asked of it."""
+    assert record.verdict is Verdict.FAIL
+    assert said in " ".join(record.reasons)
+    assert "mend connect_via" in " ".join(problem.hint for problem in record.problems)
+    assert {result.kind for results in record.checks.values() for result in results} == {"tool_log"}
+
+
+def test_a_replica_of_production_is_refused_before_anything_is_asked(
+    home: Path, cloud: Cloud, cluster: Cluster, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the identifier of its primary, and was started on its own."""
+    shop = new_database(cluster, SHOP)
+    for key, value in shop.environment.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("COPY_PASSWORD", cluster.password)
+    cluster.stop()
+    replica = replace(cluster, folder=cluster.folder.with_name("replica"), port=0)
+    shutil.copytree(cluster.folder, replica.folder)
+    (replica.data / "standby.signal").touch()
+    if cluster.account is not None:
+        for path in (replica.folder, *replica.folder.rglob("*")):
+            os.chown(path, cluster.account.uid, cluster.account.gid)
+    cluster.start(QUICK)
+    replica.start(QUICK)
+    there = Scene(cloud, shop, replica.address(shop.name))
+    record = run_drill(home, there.plan(negative_control={"enabled": True}))
+    replica.destroy()
+    is_refused(record, "the copy's address leads to a replica")
+    scene.nothing_is_left(home, record)
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_a_server_that_was_there_before_the_drill_is_refused(
+    home: Path, scene: Scene, staging: Cluster, monkeypatch: pytest.MonkeyPatch, restored: bool
+) -> None:
+    """Where clocks need no allowance; the one that is started when AWS is asked for it passes."""
+    monkeypatch.setattr("drills.recovery.aws.apart.CLOCKS_APART", 0)
+
+    def start(operation: str) -> None:
+        if restored and operation == "RestoreDBInstanceFromDBSnapshot":
+            staging.stop()
+            staging.start(QUICK)
+
+    scene.cloud.faults.append(start)
+    record = run_drill(home, scene.plan())
+    if restored:
+        assert record.reasons == ()
+    else:
+        is_refused(record, "the copy's address leads to a server that was there before")
     scene.nothing_is_left(home, record)
 
 

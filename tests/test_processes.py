@@ -14,10 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fix_postgres import QUICK
+from fix_repository import debian_tools
 
+from drills.clusters import make_cluster
 from drills.errors import ToolError
-from drills.places import server_account
-from drills.processes import has_ended, last_words, plain_environment, run_tool, spawn, stop_process
+from drills.places import reachable, server_account
+from drills.processes import ToolRun, has_ended, last_words, plain_environment, run_tool, spawn, stop_process
 from drills.secrets import VAULT
 
 PERSON = {
@@ -29,6 +32,9 @@ PERSON = {
     "LANG": "de_DE.UTF-8",
     "LD_PRELOAD_OF_PERSON": "x",
 }
+
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as somebody else")
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 10) -> None:
@@ -66,6 +72,69 @@ def test_no_variable_of_the_person_reaches_a_child(tmp_path: Path, monkeypatch: 
     assert told["LC_ALL"] == "C"
     assert not told.keys() & {"LANG", "LD_PRELOAD_OF_PERSON"}
     assert not plain_environment().keys() & PERSON.keys()
+
+
+@ROOT
+def test_a_child_that_runs_as_somebody_else_has_the_home_and_the_groups_of_that_one(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = server_account()
+    assert real is not None
+    own, of_that_one = (
+        run_tool(["/usr/bin/id", "-Gn", *name], environment={}, log=desk / "log", deadline=10, account=account).said
+        for account, name in ((real, ()), (None, (real.name,)))
+    )
+    assert sorted(own.split()) == sorted(of_that_one.split())
+    group = 54321
+    (desk / "shared").mkdir(mode=0o750)
+    (desk / "shared" / "key").write_text("read through a group\n")
+    os.chown(desk / "shared", 0, group)
+    command = ["/bin/sh", "-c", f"echo $HOME && cat {desk / 'shared' / 'key'}"]
+    assert run_tool(command, environment={}, log=desk / "log", deadline=10, account=real).code != 0
+    assert not reachable(desk / "shared")
+    monkeypatch.setattr(os, "getgrouplist", lambda _name, gid: [gid, group])
+    monkeypatch.setenv("HOME", "/root")
+    account = server_account()
+    done = run_tool(command, environment={}, log=desk / "log", deadline=10, account=account)
+    assert done.said == f"{real.home}\nread through a group\n"
+    assert reachable(desk / "shared")
+    done = run_tool(["/usr/bin/env"], environment={"HOME": "/own"}, log=desk / "log", deadline=10, account=account)
+    assert "HOME=/own" in done.said.splitlines()
+
+
+@ROOT
+def test_the_servers_account_makes_a_backup_over_tls_whatever_the_home_of_root_is(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the home that it is told of, libpq looks for a certificate, and ends where it may not look."""
+    tools = debian_tools("openssl")
+    cluster, account = make_cluster(desk / "cluster", tools), server_account()
+    assert account is not None
+    made = ["-keyout", str(cluster.data / "server.key"), "-out", str(cluster.data / "server.crt")]
+    told = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", *made]
+    run_tool(told, environment={}, log=desk / "raw" / "openssl.log", deadline=60, account=account)
+    (desk / "closed").mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(desk / "closed"))
+    try:
+        cluster.start(QUICK | {"ssl": "on"})
+        environment = cluster.address().environment() | {"PGSSLMODE": "require"}
+        program, to = tools.program("pg_basebackup"), desk / "cluster" / "backup"
+
+        def back_up(extra: dict[str, str]) -> ToolRun:
+            return run_tool(
+                [program, f"--pgdata={to}", "--checkpoint=fast", "--no-sync", "--no-password"],
+                environment=environment | extra,
+                log=desk / "raw" / "pg_basebackup.log",
+                deadline=60,
+                account=account,
+            )
+
+        assert "could not open certificate file" in back_up({"HOME": str(desk / "closed")}).said
+        assert not to.exists()
+        done = back_up({})
+        assert (done.code, (to / "backup_manifest").exists()) == (0, True), done.said
+    finally:
+        cluster.destroy()
 
 
 def test_a_secret_that_a_tool_says_is_masked_in_its_log_and_in_what_is_told(tmp_path: Path) -> None:

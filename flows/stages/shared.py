@@ -79,7 +79,7 @@ def refuse_production(drill: Drill, server: Server, there: Server, connection: p
     """Nothing is asked of a copy that is production after all.
 
     A physical copy has the system identifier of its source. That it is ours is told by where its files are; of one
-    that AWS runs, by when its server was started.
+    that AWS runs, by when its server was started: production has others than the one that is the source.
 
     Raises:
         ConnectError: production cannot be asked which server it is.
@@ -89,6 +89,7 @@ def refuse_production(drill: Drill, server: Server, there: Server, connection: p
         # It may have been restarted since the guard asked, or its address may lead to another of its servers.
         for production in (given(drill.production), _production_now(drill)):
             apart.refuse_production(production, connection)
+        apart.refuse_older(drill.opened, connection)
         return
     cluster = drill.cluster
     if cluster is None or not drill.plan.recovery.physical:

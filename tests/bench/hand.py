@@ -67,7 +67,7 @@ class Hand:
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC", **(extra or {})}
         environment |= address.environment() if address is not None else {}
         account = server_account()
-        who = {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+        who = {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
         log = self.job.folder / f"{Path(name).name}.log"
         with log.open("ab") as said:
             tool = subprocess.Popen([path, *told], env=environment, stdout=said, stderr=said, cwd="/", **who)  # type: ignore[call-overload]

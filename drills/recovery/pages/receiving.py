@@ -157,7 +157,7 @@ def receiving(address: Address, folder: Path, workspace: Workspace) -> Iterator[
                 "--no-sync",
                 "--status-interval=1",
             ],
-            environment=plain_environment(tool_environment(address, workspace.name)),
+            environment=plain_environment(tool_environment(address, workspace.name), account),
             log=log,
             account=account,
         )
