@@ -25,6 +25,7 @@ from drills.commits import Aligned, Misaligned, NeedsMore, pass_over_waiting
 from drills.errors import ToolError
 from drills.events import SnapshotTaken
 from drills.journal import read_journal
+from drills.places import server_account
 from drills.plan import Plan
 from drills.processes import plain_environment, spawn, stop_process
 from drills.record import Record
@@ -241,6 +242,7 @@ def test_a_flipped_byte_in_the_backup_is_found_before_anything_is_made_of_it(
     assert record.verdict is Verdict.UNKNOWN
     assert "pg_verifybackup ended with 1" in " ".join(record.reasons)
     assert "checksum mismatch" in " ".join(record.reasons)
+    assert "set the backup aside and look at the source's disks" in record.problems[0].hint
     assert record.copy_of_it is None
     nothing_is_left(home, record)
 
@@ -394,6 +396,33 @@ def test_what_was_received_production_need_not_keep(pages: Shop, tmp_path: Path)
     shutil.rmtree(place)
 
 
+def test_a_chain_of_backups_with_a_tablespace_is_put_together_in_the_drill_s_own_folder(
+    home: Path, pages: Shop
+) -> None:
+    owner, place = pages.cluster.address(), pages.cluster.folder.parent / "space"
+    place.mkdir()
+    if (account := server_account()) is not None:
+        os.chown(place, account.uid, account.gid)
+    run_sql(owner, f"CREATE TABLESPACE apart LOCATION '{place}'")
+    pages.database.run("CREATE TABLE apart (id int PRIMARY KEY) TABLESPACE apart; INSERT INTO apart VALUES (1)")
+    there = sorted(path for path in place.rglob("*"))
+    try:
+        record = run_drill(home, pages.plan({"incrementals": 2}))
+        assert sorted(path for path in place.rglob("*")) == there
+    finally:
+        pages.database.run("DROP TABLE apart")
+        run_sql(owner, "DROP TABLESPACE apart")
+        shutil.rmtree(place)
+    assert record.reasons == ()
+    assert record.verdict is Verdict.PASS
+    assert record.backup is not None
+    combining = next(words for words in record.backup.commands if words[0].endswith("pg_combinebackup"))
+    mapped = [word for word in combining if word.startswith("--tablespace-mapping=")]
+    assert len(mapped) == 1
+    assert str(place) not in mapped[0]
+    nothing_is_left(home, record)
+
+
 def test_a_flipped_byte_in_the_last_incremental_backup_is_found_before_it_is_combined(
     home: Path, pages: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +441,7 @@ def test_a_flipped_byte_in_the_last_incremental_backup_is_found_before_it_is_com
     record = run_drill(home, pages.plan({"incrementals": 1}))
     assert record.verdict is Verdict.UNKNOWN
     assert "checksum mismatch" in " ".join(record.reasons)
+    assert "set the backup aside and look at the source's disks" in record.problems[0].hint
 
 
 @pytest.mark.thorough
