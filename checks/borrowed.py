@@ -76,8 +76,9 @@ def _make(connection: psycopg.Connection, log: Log, name: str, statement: str) -
     except CheckError as error:
         if isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
             hint = (
-                "that takes a superuser on the copy's server, or there one who may make schemas and this extension;"
-                " or leave the check out in the plan (`amcheck: false`, `checksums: false`)"
+                "that takes a superuser on the copy's server, or there one who may make schemas and this extension, as"
+                " may at AWS the master user, once the database's owner was granted to it at the source; or leave the"
+                " check out in the plan (`amcheck: false`, `checksums: false`)"
             )
             raise CheckError(error.message, hint=hint) from error.__cause__
         raise

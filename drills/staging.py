@@ -55,7 +55,8 @@ SELECT pg_encoding_to_char(d.encoding), d.datcollate::text, d.datctype::text,
 _NO_SCRATCH = {
     psycopg.errors.ObjectInUse: "nobody else may be connected to the copy",
     psycopg.errors.InsufficientPrivilege: (
-        "let the drill's role there create databases and own the copy, or set `negative_control: {enabled: false}`"
+        "let the drill's role there create databases and own the copy, as does at AWS the master user, once the"
+        " database's owner was granted to it at the source; or set `negative_control: {enabled: false}`"
     ),
 }
 _SIZE_EVERY = 1.0

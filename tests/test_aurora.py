@@ -96,6 +96,33 @@ def test_a_copy_of_a_copy_is_as_old_as_its_data(cloud: Cloud, shop: Database) ->
     assert "the snapshot that it was made of is gone" in found.found
 
 
+def test_the_newest_copy_is_the_one_with_the_newest_data(cloud: Cloud, shop: Database) -> None:
+    """One that was copied later may be of an older snapshot; one that nobody can date is named, and taken alone."""
+    moto, there = cloud.moto(), cloud.moto(ELSEWHERE)
+
+    def copy(name: str, hours_old: int, copied: int) -> None:
+        original = moto.create_db_cluster_snapshot("ledger", f"original-{name}")
+        one = moto.create_db_cluster_snapshot("ledger", name)
+        there.cluster_snapshots[name] = moto.cluster_snapshots.pop(name)
+        one.backend, one.source_db_cluster_snapshot_arn = there, original.arn
+        original.created -= timedelta(hours=hours_old)
+        one.created -= timedelta(hours=copied)
+
+    copy("old-copied-late", 30, 0)
+    copy("new", 5, 4)
+    copy("undated", 40, 1)
+    copy("undated-before", 50, 49)
+    del moto.cluster_snapshots["original-undated"], moto.cluster_snapshots["original-undated-before"]
+    method = method_of(cloud, shop, backup={"kind": "copy", "region": ELSEWHERE})
+    backup = method.pick(DRILL, quiet).backup
+    assert backup.label == "new"
+    assert backup.details == {"passed over, of unknown age": "undated"}
+    for name in ("old-copied-late", "new"):
+        del there.cluster_snapshots[name]
+    backup = method.pick(DRILL, quiet).backup
+    assert (backup.label, [*backup.details]) == ("undated", ["taken"])
+
+
 @pytest.mark.parametrize(
     ("changes", "bad"),
     [

@@ -261,21 +261,21 @@ def test_a_replica_of_production_is_refused_before_anything_is_asked(
     scene.nothing_is_left(home, record)
 
 
-@pytest.mark.parametrize("restored", [True, False])
+@pytest.mark.parametrize("when", ["restored", "before"])
 def test_a_server_that_was_there_before_the_drill_is_refused(
-    home: Path, scene: Scene, staging: Cluster, monkeypatch: pytest.MonkeyPatch, restored: bool
+    home: Path, scene: Scene, staging: Cluster, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """Where clocks need no allowance; the one that is started when AWS is asked for it passes."""
     monkeypatch.setattr("drills.recovery.aws.apart.CLOCKS_APART", 0)
 
     def start(operation: str) -> None:
-        if restored and operation == "RestoreDBInstanceFromDBSnapshot":
+        if when == "restored" and operation == "RestoreDBInstanceFromDBSnapshot":
             staging.stop()
             staging.start(QUICK)
 
     scene.cloud.faults.append(start)
     record = run_drill(home, scene.plan())
-    if restored:
+    if when == "restored":
         assert record.reasons == ()
     else:
         is_refused(record, "the copy's address leads to a server that was there before")

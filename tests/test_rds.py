@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -146,7 +147,8 @@ def test_the_newest_recovery_point_of_a_vault_is_restored(cloud: Cloud, shop: Da
     points = [
         {"RecoveryPointArn": f"{arn}1", "Status": "COMPLETED", "CreationDate": 1_700_000_000},
         {"RecoveryPointArn": f"{arn}2", "Status": "COMPLETED", "CreationDate": 1_800_000_000},
-        {"RecoveryPointArn": f"{arn}3", "Status": "EXPIRED", "CreationDate": 1_900_000_000},
+        {"RecoveryPointArn": f"{arn}3", "Status": "PARTIAL", "CreationDate": 1_900_000_000},
+        {"RecoveryPointArn": f"{arn}0", "Status": "PARTIAL", "CreationDate": 1_600_000_000},
         {
             "RecoveryPointArn": f"arn:aws:rds:{REGION}:{ACCOUNT}:auto-backup:ab-1",
             "Status": "COMPLETED",
@@ -157,6 +159,7 @@ def test_the_newest_recovery_point_of_a_vault_is_restored(cloud: Cloud, shop: Da
     method = rds_method(cloud, shop, backup={"kind": "recovery_point", "vault": "daily"})
     picked = method.pick(DRILL, quiet).backup
     assert picked.label == "awsbackup:job-2"
+    assert picked.details == {"passed over, not complete": "awsbackup:job-3 (PARTIAL)"}
     # Moto restores only the kinds of snapshots that it knows of, and this is none of them.
     cloud.moto().database_snapshots["awsbackup:job-2"].snapshot_type = "manual"
     method.restore(picked, DRILL, shop.name, quiet)
@@ -164,10 +167,13 @@ def test_the_newest_recovery_point_of_a_vault_is_restored(cloud: Cloud, shop: Da
 
 
 def test_an_empty_vault_is_an_error(cloud: Cloud, shop: Database) -> None:
-    """Nobody backs it up."""
-    cloud.fault("ListRecoveryPointsByBackupVault", recovery_points)
-    with pytest.raises(NoBackupError, match="the vault daily holds no recovery point of billing"):
-        rds_method(cloud, shop, backup={"kind": "recovery_point", "vault": "daily"}).pick(DRILL, quiet)
+    """Nobody backs it up, or not to the end."""
+    arn = f"arn:aws:rds:{REGION}:{ACCOUNT}:snapshot:awsbackup:job-1"
+    broken = {"RecoveryPointArn": arn, "Status": "PARTIAL", "CreationDate": 1_700_000_000}
+    for points, said in (((), "of billing\n"), ((broken,), "of billing, but such as are PARTIAL\n")):
+        cloud.fault("ListRecoveryPointsByBackupVault", partial(recovery_points, *points))
+        with pytest.raises(NoBackupError, match=f"the vault daily holds no recovery point {said}"):
+            rds_method(cloud, shop, backup={"kind": "recovery_point", "vault": "daily"}).pick(DRILL, quiet)
 
 
 def test_a_point_in_time_is_restored(cloud: Cloud, shop: Database) -> None:

@@ -87,7 +87,9 @@ class IamLogin(Section):
 
     kind: Literal["iam"] = Field(description="By a token of IAM.", examples=["iam"])
     user: Annotated[str, Field(min_length=1, max_length=63)] = Field(
-        description="A role of the database that has been granted rds_iam.", examples=["drillbook"]
+        description="A role of the database that has been granted rds_iam, and so has no password any more: not that "
+        "of `source`. It needs pg_read_all_data and pg_read_all_settings as well; see `login` for what it takes more.",
+        examples=["drillbook_copy"],
     )
 
 
@@ -122,7 +124,10 @@ class Managed(Recovery):
     login: PasswordLogin | IamLogin = Field(
         default_factory=lambda: PasswordLogin(kind="password"),
         discriminator="kind",
-        description="How the drill logs in to the copy.",
+        description="How the drill logs in to the copy. Nobody is a superuser there: amcheck and the negative control "
+        "are UNKNOWN unless the role may add extensions and make databases, as the master user may, and owns the "
+        "database or was granted its owner at the source. Where that is not to be, say `checks.amcheck: false` and "
+        "`negative_control: {enabled: false}`.",
     )
     ca_bundle: FullPath = Field(
         description="File of the RDS certificate authorities (`global-bundle.pem`), which the copy's certificate is "

@@ -72,10 +72,12 @@ class NamedSnapshot(_MayBeGrowing):
 
 
 class NewestRecoveryPoint(_MayBeGrowing):
-    """The newest recovery point of AWS Backup in one vault, continuous ones left aside."""
+    """The newest whole recovery point of AWS Backup in one vault, continuous ones left aside."""
 
     kind: Literal["recovery_point"] = Field(
-        description="The newest recovery point of AWS Backup.", examples=["recovery_point"]
+        description="The newest recovery point of AWS Backup that can be restored. The record names younger ones that "
+        "cannot, such as partial ones.",
+        examples=["recovery_point"],
     )
     vault: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{2,50}$")] = Field(
         description="The backup vault.", examples=["production-daily"]
@@ -85,7 +87,11 @@ class NewestRecoveryPoint(_MayBeGrowing):
 class CopyElsewhere(_MayBeGrowing):
     """The newest copy of a snapshot in another region; it is restored there, and staging must be there."""
 
-    kind: Literal["copy"] = Field(description="The newest copy in another region.", examples=["copy"])
+    kind: Literal["copy"] = Field(
+        description="The newest copy in another region: that with the newest data, whenever it was copied. The record "
+        "names those of a cluster that may be newer, but whose original is gone, which alone knew how old they are.",
+        examples=["copy"],
+    )
     region: Region = Field(description="The region of the copy, and of staging.", examples=["eu-west-1"])
 
 

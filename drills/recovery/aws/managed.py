@@ -101,7 +101,7 @@ class Managed(ABC):
             seconds=round(deadline.passed, 6),
             label=chosen.label,
             taken=chosen.taken,
-            details={} if chosen.taken else {"taken": _UNTOLD},
+            details={**chosen.passed_over, **({} if chosen.taken else {"taken": _UNTOLD})},
         )
         return Taken(backup, self._log(f"{chosen.label} was there and complete"))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +46,8 @@ class Chosen:
     size: int
     """Bytes that were allocated to production then: AWS seldom says what a snapshot takes."""
     asked: tuple[tuple[str, ...], ...] = ()
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """What may be newer and was not chosen, by the reason."""
 
 
 @dataclass(frozen=True)

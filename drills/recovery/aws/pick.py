@@ -1,12 +1,15 @@
 """Choosing what is restored: a snapshot that the drill takes, one that is there, or a point in time.
 
 Refuses a snapshot of another database, one that is still growing where the plan says so, and an instant that AWS cannot
-restore to. Guarantees that the newest is the newest, even where it is broken: an older one that happens to work is not
-what a recovery would begin with.
+restore to. Guarantees that the newest is the one with the newest data, even where it is broken: an older one that
+happens to work is not what a recovery would begin with. What may be newer and cannot be restored, or cannot be dated,
+is named.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +25,16 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 _USABLE = {"COMPLETED", "AVAILABLE", "CREATING"}
 """States of a recovery point that is not on its way out, and was not given up."""
 _GIB = 2**30
+_NOT_COMPLETE = "passed over, not complete"
+_UNDATED = "passed over, of unknown age"
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """A snapshot by its name, and what was passed over for it, by the reason."""
+
+    name: str
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
 
 def choose(how: Choosing) -> Chosen:
@@ -38,14 +51,14 @@ def choose(how: Choosing) -> Chosen:
         case plan_rds.PointInTime():
             return _point(how, wish.at)
         case plan_rds.NamedSnapshot():
-            name = _named(how, wish.name)
+            picked = _Picked(_named(how, wish.name))
         case plan_rds.NewestAutomated():
-            name = _newest(how, how.service(), ("automated",))
+            picked = _newest(how, how.service(), ("automated",))
         case plan_rds.CopyElsewhere():
-            name = _newest(how, how.service(), (None, "awsbackup"))
+            picked = _newest(how, how.service(), (None, "awsbackup"))
         case plan_rds.NewestRecoveryPoint():
-            name = _recovery_point(how, wish.vault)
-    return _settled(how, name, wish.while_creating)
+            picked = _recovery_point(how, wish.vault)
+    return replace(_settled(how, picked.name, wish.while_creating), passed_over=picked.passed_over)
 
 
 def _take(how: Choosing) -> Chosen:
@@ -80,7 +93,7 @@ def _named(how: Choosing, name: str) -> str:
     return name
 
 
-def _newest(how: Choosing, service: Service, types: tuple[str | None, ...]) -> str:
+def _newest(how: Choosing, service: Service, types: tuple[str | None, ...]) -> _Picked:
     """The newest of production's own snapshots; of copies only those that came from production's region."""
     kind, origin = how.origin.saved, how.origin
     found: list[Seen] = []
@@ -96,10 +109,21 @@ def _newest(how: Choosing, service: Service, types: tuple[str | None, ...]) -> s
             f"there is no {what} of {origin.name} in {service.region}",
             hint="nothing is backed up this way, or under another name; see the retention and the copy rules",
         )
-    return str(max(found, key=lambda seen: _data_of(seen) or _NEVER)[kind.identifier])
+    orders = {str(seen[kind.identifier]): _order(how, seen) for seen in found}
+    name = max(orders, key=lambda name: orders[name])
+    newest = orders[name]
+    # Its data is older than the copy, nobody knows by how much.
+    undated = [other for other, (dated, copied) in orders.items() if newest[0] and not dated and copied > newest[1]]
+    return _Picked(name, {_UNDATED: ", ".join(sorted(undated))} if undated else {})
 
 
-def _recovery_point(how: Choosing, vault: str) -> str:
+def _order(how: Choosing, seen: Seen) -> tuple[bool, datetime]:
+    """By how new the data is. What is just being made has the newest; what nobody can date comes after all others."""
+    data, own = _data_age(how, seen), _data_of(seen)
+    return data is not None or own is None, data or own or _NEVER
+
+
+def _recovery_point(how: Choosing, vault: str) -> _Picked:
     """The snapshot behind the newest recovery point."""
     points = how.aws.service("backup", how.wish.region).ask_all(
         "list_recovery_points_by_backup_vault",
@@ -107,18 +131,23 @@ def _recovery_point(how: Choosing, vault: str) -> str:
         BackupVaultName=vault,
         ByResourceArn=how.origin.arn,
     )
-    usable = [
-        point
-        for point in points
-        if point.get("Status") in _USABLE and f":{how.origin.saved.arn}:" in str(point.get("RecoveryPointArn"))
-    ]
+    points = [point for point in points if f":{how.origin.saved.arn}:" in str(point.get("RecoveryPointArn"))]
+    usable = [point for point in points if point.get("Status") in _USABLE]
     if not usable:
+        states = ", ".join(sorted({str(point.get("Status")) for point in points}))
         raise NoBackupError(
-            f"the vault {vault} holds no recovery point of {how.origin.name}",
+            f"the vault {vault} holds no recovery point of {how.origin.name}"
+            + (f", but such as are {states}" if states else ""),
             hint="see the jobs of AWS Backup; continuous recovery points are restored with `kind: time`",
         )
     newest = max(usable, key=lambda point: point["CreationDate"])
-    return Place.of(str(newest["RecoveryPointArn"])).name
+    younger = [
+        f"{Place.of(str(point['RecoveryPointArn'])).name} ({point.get('Status')})"
+        for point in points
+        if point not in usable and point["CreationDate"] > newest["CreationDate"]
+    ]
+    name = Place.of(str(newest["RecoveryPointArn"])).name
+    return _Picked(name, {_NOT_COMPLETE: ", ".join(sorted(younger))} if younger else {})
 
 
 def _settled(how: Choosing, name: str, while_creating: str) -> Chosen:
