@@ -14,14 +14,18 @@ import shutil
 import socket
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from drills.errors import ToolError
+from drills.locks import Lock
 from drills.tools import Tools
 
 _COMMON = Path("/var/tmp")  # noqa: S108 - what is in there is refused unless it is ours alone
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_HALF = ".copying-"
 _LOWEST_PORT = 10000
 _PORTS_TRIED = 100
 
@@ -83,17 +87,28 @@ def open_place(folder: Path) -> Path:
     """
     if reachable(folder):
         return folder
-    common = _COMMON / f"drillbook-{os.geteuid()}"
+    common = _common()
     try:
         common.mkdir()
     except FileExistsError:
         pass  # looked at below
     else:
         common.chmod(0o755)  # whatever the umask of the person is
-    found = common.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    if not _is_ours_alone(common):
         raise ToolError(f"{common} is not ours alone", hint="somebody else made it; remove it, or set DRILLBOOK_HOME")
     return common / f"{folder.parent.name}-{folder.name}"
+
+
+def _common() -> Path:
+    return _COMMON / f"drillbook-{os.geteuid()}"
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def make_folder(folder: Path) -> Path:
@@ -133,9 +148,8 @@ def server_tools(tools: Tools) -> Tools:
     # Programs of a wheel find their libraries beside the package that holds them, by a relative path.
     inside, libraries = Path(home.parent.name) / home.name, home.parent.with_name(f"{home.parent.name}.libs")
     if not (target / inside / "bin" / "postgres").exists():
-        with tempfile.TemporaryDirectory(dir=target.parent) as half:
-            Path(half).chmod(0o755)
-            whole = Path(half) / "whole"
+        with _half_copy(target.parent) as half:
+            whole = half / "whole"
             shutil.copytree(home, whole / inside, symlinks=True)
             if libraries.is_dir():
                 shutil.copytree(libraries, whole / libraries.name, symlinks=True)
@@ -146,6 +160,26 @@ def server_tools(tools: Tools) -> Tools:
                 if not (target / inside / "bin" / "postgres").exists():
                     raise
     return Tools.at(target / inside / "bin")
+
+
+@contextmanager
+def _half_copy(place: Path) -> Iterator[Path]:
+    """A folder for a copy that is not whole yet, which a sweep leaves alone while this process lives."""
+    with tempfile.TemporaryDirectory(prefix=_HALF, dir=place) as made:
+        half = Path(made)
+        lock = Lock.take(half / "lock", f"pid {os.getpid()}")
+        if lock is None:
+            raise ToolError(f"a sweep takes {half} away", hint="run it again")
+        try:
+            half.chmod(0o755)
+            yield half
+        finally:
+            lock.release()
+
+
+def half_copies() -> list[Path]:
+    """Copies of tools that are not whole: one whose `lock` nobody holds was left by a process that was killed."""
+    return sorted(_common().glob(f"{_HALF}*")) if _is_ours_alone(_common()) else []
 
 
 def free_port() -> int:

@@ -42,6 +42,8 @@ from flows.settings import drills_folder
 JOURNAL = "journal.jsonl"
 PLAN = "plan.yaml"
 LOCK = "lock"
+OPENING = ".opening-"
+"""What a drill's folder is called before it is whole is this, and its name."""
 RESERVE = "reserve"
 """A file that only takes up space, so that a drill on a full disk can give it up and still write how it ended."""
 RAW, RECONCILE = "raw", "reconcile"
@@ -230,18 +232,19 @@ def requester_of(plan: Plan, named: str | None) -> str:
 
 def _make_folder(folder: Path, plan: bytes) -> tuple[Path, Lock]:
     """The folder of a drill, with its lock held before anybody who sweeps can see it."""
-    opening = folder.with_name(f".opening-{folder.name}")
+    opening = folder.with_name(f"{OPENING}{folder.name}")
     try:
-        opening.mkdir(parents=True, mode=0o711)
+        # First of all, and its folder with it: what has no holder was left by a process that was killed.
+        lock = Lock.take(opening / LOCK, f"pid {os.getpid()}")
+        if lock is None:
+            raise RefusedError(f"somebody else holds {opening}", hint="run it again")
+        opening.chmod(0o711)
         for name in (RAW, RECONCILE):
             (opening / name).mkdir(mode=0o700)
         for name in ("expectations.json", "queries.jsonl"):
             (opening / name).touch(mode=0o600)  # they hold production's figures
         (opening / RESERVE).write_bytes(bytes(_RESERVED))
         (opening / PLAN).write_bytes(plan)
-        lock = Lock.take(opening / LOCK, f"pid {os.getpid()}")
-        if lock is None:
-            raise RefusedError(f"somebody else holds {opening}", hint="run it again")
         opening.rename(folder)
     except OSError as error:
         raise RefusedError(

@@ -18,12 +18,12 @@ from drills.errors import ClusterError, DrillbookError, EvidenceError, JournalEr
 from drills.fold import fold, outstanding, verdict_if_closed
 from drills.journal import Journal, read_journal
 from drills.locks import Lock, holder
-from drills.places import open_place
+from drills.places import half_copies, open_place
 from drills.record import Record
 from drills.remains import destroy_cluster, remove_folder
 from drills.secrets import VAULT
 from flows.destroying import destroy_all
-from flows.runtime import JOURNAL, LOCK, RAW, RESERVE
+from flows.runtime import JOURNAL, LOCK, OPENING, RAW, RESERVE
 from flows.settings import drills_folder
 from reports.bundle import TAKEN, publish
 
@@ -76,7 +76,8 @@ class Swept:
 def sweep(home: Path) -> Iterator[Swept]:
     """Destroy what killed drills left behind, and close them. Drills that are running are left alone."""
     root = drills_folder(home)
-    for folder in sorted(path for path in root.glob("DR-*") if path.is_dir()):
+    begun = [*root.glob("DR-*"), *root.glob(f"{OPENING}DR-*"), *half_copies()]
+    for folder in sorted(path for path in begun if path.is_dir()):
         try:
             if not _is_done(folder):
                 yield _sweep_locked(folder)

@@ -182,6 +182,19 @@ def desk() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+def tell_environment(desk: Path, program: str, code: int) -> None:
+    """In the place of a program: at `<desk>/bin`, one that says what its environment is, and ends with this code."""
+    stand_in = desk / "bin" / program
+    stand_in.parent.mkdir()
+    stand_in.write_text(f"#!/bin/sh\nenv\nexit {code}\n")
+    stand_in.chmod(0o755)
+
+
+def told_environment(log: Path) -> dict[str, str]:
+    """What it said there."""
+    return dict(line.split("=", 1) for line in log.read_text().splitlines() if "=" in line)
+
+
 def workspace(desk: Path, tools: Tools) -> Workspace:
     """A workspace at this desk."""
     return Workspace(desk / "backup", desk / "raw", tools, "test", lambda *_: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from drills.places import server_account
 from drills.plans.repository import Barman as Plan
 from drills.records import Verdict
 from drills.recovery.repositories.barman import Barman
-from drills.tools import Tools
+from drills.tools import Tools, embedded_tools
 
 NO_MANIFEST = "no manifest"
 
@@ -72,7 +73,7 @@ class Kept:
         return target
 
 
-def configure(it: Production) -> None:
+def configure(it: Production, programs: Path = DEBIAN) -> None:
     account = server_account()
     reach = f"host=127.0.0.1 port={it.cluster.port} user=drillbook"
     further = own(it.place / "barman.d")
@@ -84,7 +85,7 @@ def configure(it: Production) -> None:
     (further / "shop.conf").write_text(
         f"[shop]\ndescription = shop\nconninfo = {reach} dbname=postgres\nstreaming_conninfo = {reach}\n"
         f"backup_method = postgres\narchiver = on\ncompression = gzip\nimmediate_checkpoint = true\n"
-        f"path_prefix = {DEBIAN}\n"
+        f"path_prefix = {programs}\n"
         f"streaming_wals_directory = {it.repository}/shop/streaming\n"
     )
 
@@ -111,6 +112,56 @@ def kept() -> Iterator[Kept]:
         it.add_rows("elsewhere")
         first, newest = sorted(path.name for path in (it.repository / "shop" / "base").iterdir())
         yield Kept(it, tools, first, newest, between, it.archived(), it.counts())
+
+
+@pytest.fixture
+def chain() -> Iterator[Kept]:
+    """A home with a full backup and an incremental one upon it, which Barman takes since 3.11, of PostgreSQL 17."""
+    if shutil.which("barman") is None or version_of("barman") < (3, 11):
+        pytest.skip("needs Barman 3.11")
+    tools = embedded_tools()
+    with production(tools, lambda place: f"cp %p {place / 'repository' / 'shop' / 'incoming'}/%f") as it:
+        own(it.repository / "shop")
+        own(it.repository / "shop" / "incoming")
+        configure(it, it.cluster.tools.folder)
+        it.sql("ALTER SYSTEM SET summarize_wal = on")
+        it.sql("SELECT pg_reload_conf()")
+        it.add_rows()
+        barman(it, "archive-wal", "shop")
+        labels: list[str] = []
+        for told in ((), ("--incremental=latest",)):
+            barman(it, "backup", *told, "shop")
+            it.add_rows("elsewhere")
+            barman(it, "archive-wal", "shop")
+            it.sql("UPDATE item SET said = said WHERE id = 1")
+            labels.append(max(path.name for path in (it.repository / "shop" / "base").iterdir()))
+            barman(it, "check-backup", "shop", labels[-1])
+        first, newest = labels
+        yield Kept(it, tools, first, newest, datetime.now(UTC), it.archived(), it.counts())
+
+
+def version_of(program: str) -> tuple[int, ...]:
+    said = subprocess.check_output([program, "--version"], text=True)
+    return tuple(int(part) for part in said.split()[0].split(".")[:2])
+
+
+def test_an_incremental_backup_is_put_together_in_the_drill_s_place_and_verified(chain: Kept, desk: Path) -> None:
+    before = look(chain.home)
+    method = chain.method(desk)
+    assert method.pick().label == chain.newest
+    taken = method.lay_out(method.pick(), desk / "copy" / "data", workspace(desk, chain.tools))
+    assert taken.log.verdict is Verdict.PASS, taken.log.reason
+    verify = "pg_verifybackup"
+    run = [Path(arguments[0]).name for arguments in taken.backup.commands]
+    assert run == ["read", verify, verify, "barman", verify]
+    with recovered(method, chain.tools, desk / "copy", chain.end) as copy:
+        assert counts_of(copy) == chain.counts
+    assert look(chain.home) == before
+    # Of this file one page was changed since, so that a new one is made of both; the byte is in another page.
+    (path,) = chain.source.sql("SELECT pg_relation_filepath('item')")[0]
+    flip(chain.home / "shop" / "base" / chain.first / "data" / str(path))
+    with pytest.raises(ToolError, match=r"pg_verifybackup ended with 1: .*checksum mismatch for file"):
+        method.lay_out(method.pick(), desk / "other" / "data", workspace(desk, chain.tools))
 
 
 def test_the_newest_backup_is_brought_back_with_every_row_and_barman_s_home_stays_as_it_was(
@@ -204,6 +255,16 @@ def test_a_newest_backup_that_failed_is_not_passed_over_for_an_older_one(
     note(damaged, kept.newest, {"status": "FAILED", "error": "the disk is full"} | changes)
     with pytest.raises(NoBackupError, match=f"{kept.newest} in .* is not sound: its status is FAILED: the disk is"):
         kept.method(desk, damaged).pick()
+    assert kept.method(desk, damaged, backup=kept.first).pick().label == kept.first
+
+
+def test_an_encrypted_backup_is_refused_before_anything_is_laid_out(kept: Kept, desk: Path) -> None:
+    damaged = kept.copy(desk)
+    note(damaged, kept.newest, {"encryption": "gpg"})
+    note(damaged, kept.first, {"encryption": "None"})
+    with pytest.raises(ToolError, match=f"the backup {kept.newest} in .* is encrypted") as caught:
+        kept.method(desk, damaged).pick()
+    assert "recovery.backup" in caught.value.hint
     assert kept.method(desk, damaged, backup=kept.first).pick().label == kept.first
 
 

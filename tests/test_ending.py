@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fix_home import halted, kill
 from fix_postgres import Database, new_database, run_sql, write_plan
 
 from drills import events
@@ -277,6 +278,18 @@ def test_a_folder_that_cannot_be_looked_at_does_not_stop_the_sweep(home: Path, s
     first, second = sweep(home)
     assert first.error
     assert second.record is not None
+
+
+def test_a_folder_that_was_not_whole_is_swept_once_its_process_is_killed_and_not_before(
+    home: Path, shop: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = halted(lambda: opened(home, shop.plan()), monkeypatch, Path, "rename")
+    (folder,) = (home / "drills").iterdir()
+    assert [(swept.drill, swept.what) for swept in sweep(home)] == [(folder.name, "is running")]
+    assert (folder / "plan.yaml").exists()
+    kill(child)
+    assert [(swept.drill, swept.what) for swept in sweep(home)] == [(folder.name, "had not begun; removed")]
+    assert list((home / "drills").iterdir()) == []
 
 
 def test_sweeps_beside_each_other_do_not_break(home: Path, shop: Database) -> None:

@@ -11,17 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fix_repository import Production, counts_of, debian_tools, flip, look, own, production, recovered, workspace
+from fix_repository import (
+    Production,
+    counts_of,
+    debian_tools,
+    flip,
+    look,
+    own,
+    production,
+    recovered,
+    tell_environment,
+    told_environment,
+    workspace,
+)
 
 from drills.errors import ClusterError, GuardError, NoBackupError, SecretError, ToolError
 from drills.places import make_folder, server_account
 from drills.plans.repository import Pgbackrest as Plan
-from drills.records import Verdict
+from drills.records import Server, Verdict
 from drills.recovery.repositories.pgbackrest import Pgbackrest
 from drills.recovery.repositories.standin import give_identity, make_stand_in
 from drills.tools import Tools, embedded_tools
 
 CIPHER = "correct horse battery staple"
+SOURCE = Server(
+    address="r@h:1/d", system_identifier="7000000000000000001", version="18", major=18, database="d", role="r", size=1
+)
 
 
 @dataclass(frozen=True)
@@ -378,6 +393,32 @@ def test_a_wrong_or_missing_secret_is_an_error(
     monkeypatch.setenv("TEST_CIPHER", "some other horse")
     with pytest.raises(ToolError, match=r"cannot be read: \[(Format|Crypto)Error\]"):
         sealed_method(it, tools, desk).pick()
+
+
+def test_who_it_is_for_aws_reaches_the_tool_and_the_script_and_nothing_else_of_the_person_does(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Kubernetes, where pgBackRest's repo1-s3-key-type is web-id."""
+    tell_environment(desk, "pgbackrest", 1)
+    identity = {"AWS_ROLE_ARN": "arn:aws:iam::1:role/drill", "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token"}
+    others = {
+        "AWS_SECRET_ACCESS_KEY": "of-the-person",
+        "AWS_PROFILE": "person",
+        "PATH": f"{desk / 'bin'}:/usr/bin:/bin",
+    }
+    for name, value in (identity | others).items():
+        monkeypatch.setenv(name, value)
+    told = {"method": "pgbackrest", "stanza": "shop", "config": "/etc/pgbackrest.conf"}
+    method = Pgbackrest(Plan.model_validate(told), SOURCE, embedded_tools(), desk / "repository", desk / "raw")
+    with pytest.raises(ToolError, match="pgbackrest ended with 1"):
+        method.pick()
+    make_folder(desk / "repository" / "system")
+    assert not method.fetch_wal("000000010000000000000001", desk / "x")
+    for name in ("info", "wal"):
+        said = told_environment(desk / "raw" / f"pgbackrest-{name}.log")
+        assert {name: value for name, value in said.items() if name.startswith("AWS_")} == identity
+    monkeypatch.delenv("AWS_ROLE_ARN")
+    assert method.environment() == {"AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token"}
 
 
 def test_the_stand_in_for_a_source_is_one_for_the_embedded_version_too(desk: Path) -> None:

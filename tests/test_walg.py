@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fix_repository import counts_of, debian_tools, look, production, recovered, workspace
+from fix_repository import (
+    counts_of,
+    debian_tools,
+    look,
+    production,
+    recovered,
+    tell_environment,
+    told_environment,
+    workspace,
+)
 from pydantic import TypeAdapter
 
 from drills.errors import ToolError
@@ -47,6 +57,21 @@ def test_without_the_program_every_step_says_what_to_install(desk: Path, monkeyp
         with pytest.raises(ToolError, match="wal-g is not on the path") as caught:
             step()
         assert caught.value.hint == "install WAL-G, built for PostgreSQL, on the machine that runs the drill"
+
+
+def test_wal_is_fetched_one_file_at_a_time_and_what_production_fetched_in_advance_is_left_alone(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_environment(desk, "wal-g", 74)
+    monkeypatch.setenv("PATH", f"{desk / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("KEY", "of-the-storage")
+    monkeypatch.setenv("WALG_PREFETCH_DIR", "/of/production")
+    asked = method(desk, desk / "wal-g.json", secrets={"WALG_LIBSODIUM_KEY": "env:KEY"})
+    assert not asked.fetch_wal("000000010000000000000001", desk / "x")
+    told = told_environment(desk / "raw" / "wal-g-wal.log")
+    place = desk / "storage"
+    assert (told["HOME"], told["WALG_PREFETCH_DIR"]) == (str(place), str(place / "prefetch"))
+    assert (told["WALG_DOWNLOAD_CONCURRENCY"], told["WALG_LIBSODIUM_KEY"]) == ("1", "[secret]")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ class Pgbackrest(Repository):
     config: FullPath | None = Field(
         None,
         description="A configuration file of pgBackRest, or the folder of several, that says where the repository is. "
-        "Of what it says of locks, logs and queues nothing is used.",
+        "Of what it says of locks, logs and queues nothing is used. For `repo1-s3-key-type=web-id`, AWS_ROLE_ARN and "
+        "AWS_WEB_IDENTITY_TOKEN_FILE are handed on from the drill's environment.",
         examples=["/etc/pgbackrest/pgbackrest.conf"],
     )
     repo_path: FullPath | None = Field(
@@ -87,7 +88,8 @@ class Barman(Repository):
     config: FullPath = Field(
         "/etc/barman.conf",
         description="Barman's configuration file, read for where its backups are and how they are packed. Barman "
-        "itself never sees it: it is run with one of the drill's own.",
+        "itself never sees it: it is run with one of the drill's own. An incremental backup is put together in the "
+        "drill's folder; an encrypted one is refused.",
         examples=["/etc/barman.conf"],
     )
 

@@ -28,7 +28,7 @@ from drills.plans import repository as plan_repository
 from drills.processes import ToolRun
 from drills.records import Backup
 from drills.recovery.base import Taken, ToolLog, Workspace
-from drills.recovery.repositories.barman_home import LINKED, Home, read_home
+from drills.recovery.repositories.barman_home import LINKED, Home, chain_of, read_home
 from drills.recovery.repositories.choosing import Found
 from drills.recovery.repositories.fetching import NOT_THERE, write_script
 from drills.recovery.repositories.repository import (
@@ -40,14 +40,15 @@ from drills.recovery.repositories.repository import (
 from drills.tools import find_program
 from drills.wal import UNREADABLE
 
+_MANIFEST = "backup_manifest"
 _DONE = "DONE"
 _RUNNING = {"EMPTY", "STARTED", "SYNCING", "WAITING_FOR_WALS"}
 _REVIEW = re.compile(
     r"\s*(WARNING|IMPORTANT|WARNING: 'get-wal' is in the specified 'recovery_options'\."
     r"|postgresql\.(auto\.)?conf line .*|These settings have been modified to prevent|data losses"
-    r"|You are required to review the following options.*)"
+    r"|You are required to review the following options.*|WARNING: recovery_staging_path and local_staging_path, .*)"
 )
-"""Barman's remarks on production's settings, none of which is in force in a copy."""
+"""Barman's remarks on production's settings, none of which is in force in a copy, and on names that it has changed."""
 _CHANGED = ("postgresql.conf", "postgresql.conf.origin", "postgresql.auto.conf.origin", ".barman-recover.info")
 """What Barman changes or adds while it restores; no copy of ours reads them."""
 
@@ -65,18 +66,30 @@ class Barman(Existing):
         find_program("barman", "the package barman")
         infos = self._home().read_backups()
         read = ToolRun(("read", str(self._home().bases)), 0, 0.0, "")
-        return self._choose([_found(label, info) for label, info in infos.items()], read)
+        picked = self._choose([_found(label, info) for label, info in infos.items()], read)
+        if "encryption" in infos[picked.label]:
+            raise ToolError(
+                f"the backup {picked.label} in {self._where} is encrypted: expected one that can be read without a key",
+                hint="a drill of Barman's encrypted backups is not supported; name another one by recovery.backup",
+            )
+        return picked
 
     def lay_out(self, backup: Backup, folder: Path, workspace: Workspace) -> Taken:
         """Restore the backup into this folder, its tablespaces beside it, and verify it; see `Existing`."""
         spaces = make_target(folder)
-        names = _tablespaces(self._home().read_backups().get(backup.label, {}))
+        infos = self._home().read_backups()
+        names, chain = _tablespaces(infos.get(backup.label, {})), chain_of(backup.label, infos)
+        staging = make_folder(make_folder(self.place) / "staging")
+        # What is put together gets new checksums (pg_combinebackup), so what it is made of is looked at first.
+        links = [self._compare(self._home().bases / link / "data", _MANIFEST, workspace) for link in chain]
         done, judged = self._run(
             [
                 *self._command("recover"),
                 "--get-wal",  # else it would copy all WAL since the backup into the copy
                 f"--jobs={self.plan.jobs}",
-                f"--recovery-staging-path={make_folder(self.place / 'staging')}",
+                f"--recovery-staging-path={staging}",
+                # Where an incremental backup is put together; Barman before 3.11 knows neither that nor the option.
+                *([f"--local-staging-path={staging}"] if chain else []),
                 *[f"--tablespace={name}:{spaces / oid}" for name, oid in names],
                 self.plan.server,
                 backup.label,
@@ -88,24 +101,27 @@ class Barman(Existing):
         )
         refuse_foreign(folder, self.source)
         runs, judged = self._verify(backup, folder, workspace, judged)
-        return Taken(self._laid_out(backup, folder, done, *runs), judged)
+        return Taken(self._laid_out(backup, folder, *links, done, *runs), judged)
 
     def _verify(
         self, backup: Backup, folder: Path, workspace: Workspace, judged: ToolLog
     ) -> tuple[list[ToolRun], ToolLog]:
         """Every file of the copy against the backup's manifest; Barman has taken that along under another name."""
-        manifest = folder / f"backup_manifest.{backup.label}"
-        if not manifest.exists():
+        manifest = f"{_MANIFEST}.{backup.label}"
+        if not (folder / manifest).exists():
             return [], self._unverified(judged, "manifest")
-        ignored = [f"--ignore={name}" for name in (*_CHANGED, manifest.name)]
+        return [self._compare(folder, manifest, workspace, *_CHANGED, manifest)], judged
+
+    def _compare(self, folder: Path, manifest: str, workspace: Workspace, *ignored: str) -> ToolRun:
+        """Every file in there against this manifest."""
+        options = ["--quiet", "--no-parse-wal", f"--manifest-path={folder / manifest}"]
         program = server_tools(workspace.tools).program("pg_verifybackup")
-        options = ["--quiet", "--no-parse-wal", f"--manifest-path={manifest}", *ignored]
         done, _ = self._run(
-            [program, *options, str(folder)],
+            [program, *options, *(f"--ignore={name}" for name in ignored), str(folder)],
             workspace.logs / "pg_verifybackup.log",
             hint="set this backup aside, and look at the disks of the repository",
         )
-        return [done], judged
+        return done
 
     @property
     def _where(self) -> str:

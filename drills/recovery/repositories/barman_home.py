@@ -98,6 +98,14 @@ class Home:
         )
 
 
+def chain_of(label: str, infos: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The backups that an incremental one is put together of, itself first; none where it is whole by itself."""
+    chain = [label]
+    while (parent := infos.get(chain[-1], {}).get("parent_backup_id")) and parent not in chain:
+        chain.append(parent)
+    return chain if len(chain) > 1 else []
+
+
 def read_home(config: Path, server: str) -> Home:
     """Where this configuration of Barman's has the backups of this server.
 

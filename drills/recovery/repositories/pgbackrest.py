@@ -10,6 +10,7 @@ databases are left out, on which machine the server runs) is put back.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -56,6 +57,8 @@ _WHOLE_AND_INSIDE = (
     ),
 )
 """What a configuration may say otherwise, and so put files outside of the drill's folder, or leave some out."""
+_WEB_IDENTITY = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
+"""Who a machine in Kubernetes is for AWS, which pgBackRest asks its environment alone (repo-s3-key-type=web-id)."""
 _SHOWN = 400
 """Characters of an error that are told."""
 
@@ -98,7 +101,8 @@ class Pgbackrest(Existing):
 
     def environment(self) -> Mapping[str, str]:
         """The secrets of the repository, for pgBackRest and for a server that runs it; see `Existing`."""
-        return {
+        own = {name: os.environ[name] for name in _WEB_IDENTITY if name in os.environ}
+        return own | {
             f"PGBACKREST_{option.upper().replace('-', '_')}": VAULT.resolve(reference)
             for option, reference in self.plan.secrets.items()
         }
