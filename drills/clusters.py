@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
@@ -65,6 +65,8 @@ class Cluster:
     """What each session as its superuser is told."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the commands that it runs need, such as the secrets of the archive that it recovers from."""
+    fetches: bool = False
+    """Whether it runs a tool that reads a repository, as the account may."""
 
     @property
     def data(self) -> Path:
@@ -130,15 +132,25 @@ class Cluster:
             )
             raise ClusterError(f"the server in {self.folder} {reason}", hint=_what_it_lacks(words, self.log))
 
+    def _identity(self) -> tuple[dict[str, str], Account | None]:
+        """What the server finds of the account that it runs as: keys and groups only to read a repository.
+
+        Whoever is in the copy is its superuser, and what was production's code runs there.
+        """
+        if self.fetches:
+            return {}, self.account
+        return {"HOME": str(self.folder)}, self.account and replace(self.account, groups=())
+
     def _spawn(self, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        own, account = self._identity()
         chosen = {**_IN_ITS_FOLDER, **settings, **QUARANTINE, **self.held, "port": str(self.port)}
         options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         try:
             self.process = spawn(
                 [self.tools.program("postgres"), "-D", str(self.data), *options],
-                environment=plain_environment(self.environment, self.account),
+                environment=plain_environment({**own, **self.environment}, account),
                 log=self.log,
-                account=self.account,
+                account=account,
                 when_orphaned=signal.SIGQUIT,
             )
         except ToolError as error:

@@ -230,7 +230,8 @@ def verify(
         typer.echo(f"{len(found.faults)} faults in {bundle}: this is not the evidence that was filed", err=True)
         raise typer.Exit(FAILED)
     verdict = found.record.verdict.value if found.record else "UNKNOWN"
-    typer.echo(f"{found.files} files and {found.entries} journal entries are as they were sealed")
+    typer.echo(f"{found.files} files and {found.entries} journal entries are as SHA256SUMS and the journal say")
+    typer.echo(f"SHA256SUMS has the SHA-256 {found.sums}: hold it against the one that was noted when the drill ended")
     typer.echo(f"the drill's own verdict is {verdict}")
 
 

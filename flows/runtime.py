@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import platform
 import secrets
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -233,6 +234,7 @@ def requester_of(plan: Plan, named: str | None) -> str:
 def _make_folder(folder: Path, plan: bytes) -> tuple[Path, Lock]:
     """The folder of a drill, with its lock held before anybody who sweeps can see it."""
     opening = folder.with_name(f"{OPENING}{folder.name}")
+    lock: Lock | None = None
     try:
         # First of all, and its folder with it: what has no holder was left by a process that was killed.
         lock = Lock.take(opening / LOCK, f"pid {os.getpid()}")
@@ -247,6 +249,9 @@ def _make_folder(folder: Path, plan: bytes) -> tuple[Path, Lock]:
         (opening / PLAN).write_bytes(plan)
         opening.rename(folder)
     except OSError as error:
+        shutil.rmtree(opening, ignore_errors=True)
+        if lock is not None:
+            lock.release()
         raise RefusedError(
             f"the working folder {folder} cannot be made: {error.strerror}",
             hint="set DRILLBOOK_HOME to a folder that can be written to",

@@ -154,7 +154,9 @@ def _cautions(record: Record) -> Iterator[str]:
         yield "The plan was not under version control: only its digest identifies it; see Plan."
     doubtful = [finding for finding in record.findings if finding.verdict is not Verdict.PASS]
     if doubtful:
-        yield f"{_count(len(doubtful), 'finding')} of the guard did not pass; see Guard."
+        against = sum(finding.verdict is Verdict.FAIL for finding in doubtful)
+        unknown = len(doubtful) - against
+        yield f"Of the guard's findings {against} were FAIL and {unknown} UNKNOWN; see Guard."
     if record.copy_of_it is not None and record.copy_of_it.deviations:
         yield f"{_count(len(record.copy_of_it.deviations), 'deviation')} in the copy; see Problems."
     if not record.objectives:

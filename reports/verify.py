@@ -33,6 +33,8 @@ class Verified:
     entries: int
     faults: tuple[str, ...]
     record: Record | None
+    sums: str
+    """SHA-256 of SHA256SUMS: whoever rewrites a file and that list is seen by this alone, kept elsewhere."""
 
 
 def verify(bundle: Path) -> Verified:
@@ -57,7 +59,8 @@ def verify(bundle: Path) -> Verified:
         faults.append(error.message)
     if reading is not None and record is not None:
         faults += _record_faults(bundle, reading, record)
-    return Verified(len(listed), len(reading.entries) if reading else 0, tuple(faults), record)
+    entries = len(reading.entries) if reading else 0
+    return Verified(len(listed), entries, tuple(faults), record, hashlib.sha256(sums.read_bytes()).hexdigest())
 
 
 def _listed(sums: Path) -> tuple[dict[str, str], list[str]]:

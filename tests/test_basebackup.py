@@ -609,6 +609,20 @@ def test_commits_that_come_to_wait_while_wal_is_received_end_the_receiving(pages
     nothing_is_open(pages)
 
 
+def test_commits_that_come_to_wait_while_the_backup_is_taken_end_it(home: Path, pages: Shop) -> None:
+    until = time.monotonic() + 60
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(run_drill, home, pages.plan({"max_rate": "200kB"}))
+        while not run_sql(pages.cluster.address(), "SELECT 1 FROM pg_stat_replication WHERE state = 'backup'"):
+            assert time.monotonic() < until
+        with settings_of_source(pages, synchronous_standby_names="*", synchronous_commit="local"):
+            record = done.result(60)
+    assert record.verdict is Verdict.UNKNOWN
+    assert "production's commits would wait for the drill" in record.problems[0].message
+    nothing_is_left(home, record)
+    nothing_is_open(pages)
+
+
 def test_a_source_whose_commits_came_to_wait_for_the_drill_is_left_alone(home: Path, pages: Shop) -> None:
     """The guard saw nothing of it; production's settings were changed afterwards."""
     with ExitStack() as held:

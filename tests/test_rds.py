@@ -147,7 +147,7 @@ def test_the_newest_recovery_point_of_a_vault_is_restored(cloud: Cloud, shop: Da
     points = [
         {"RecoveryPointArn": f"{arn}1", "Status": "COMPLETED", "CreationDate": 1_700_000_000},
         {"RecoveryPointArn": f"{arn}2", "Status": "COMPLETED", "CreationDate": 1_800_000_000},
-        {"RecoveryPointArn": f"{arn}3", "Status": "PARTIAL", "CreationDate": 1_900_000_000},
+        {"RecoveryPointArn": f"{arn}3", "Status": "EXPIRED", "CreationDate": 1_900_000_000},
         {"RecoveryPointArn": f"{arn}0", "Status": "PARTIAL", "CreationDate": 1_600_000_000},
         {
             "RecoveryPointArn": f"arn:aws:rds:{REGION}:{ACCOUNT}:auto-backup:ab-1",
@@ -159,11 +159,25 @@ def test_the_newest_recovery_point_of_a_vault_is_restored(cloud: Cloud, shop: Da
     method = rds_method(cloud, shop, backup={"kind": "recovery_point", "vault": "daily"})
     picked = method.pick(DRILL, quiet).backup
     assert picked.label == "awsbackup:job-2"
-    assert picked.details == {"passed over, not complete": "awsbackup:job-3 (PARTIAL)"}
+    assert picked.details == {"passed over, not complete": "awsbackup:job-3 (EXPIRED)"}
     # Moto restores only the kinds of snapshots that it knows of, and this is none of them.
     cloud.moto().database_snapshots["awsbackup:job-2"].snapshot_type = "manual"
     method.restore(picked, DRILL, shop.name, quiet)
     assert cloud.left() == {NAME}
+
+
+def test_a_newest_recovery_point_that_is_not_whole_is_not_passed_over_for_an_older_one(
+    cloud: Cloud, shop: Database
+) -> None:
+    backed_up(cloud, "awsbackup:job-2", "awsbackup")
+    arn = f"arn:aws:rds:{REGION}:{ACCOUNT}:snapshot:awsbackup:job-"
+    points = [
+        {"RecoveryPointArn": f"{arn}2", "Status": "COMPLETED", "CreationDate": 1_800_000_000},
+        {"RecoveryPointArn": f"{arn}3", "Status": "PARTIAL", "CreationDate": 1_900_000_000},
+    ]
+    cloud.fault("ListRecoveryPointsByBackupVault", lambda: recovery_points(*points))
+    with pytest.raises(NoBackupError, match=r"is not whole: awsbackup:job-3 \(PARTIAL\)"):
+        rds_method(cloud, shop, backup={"kind": "recovery_point", "vault": "daily"}).pick(DRILL, quiet)
 
 
 def test_an_empty_vault_is_an_error(cloud: Cloud, shop: Database) -> None:

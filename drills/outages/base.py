@@ -188,12 +188,14 @@ def _worst(wish: KillServer, tally: Tally, times: _Times, first: Beat | None, rp
 
 
 def _clocks(times: _Times, first: Beat | None, noticed: float | None) -> tuple[Clock, ...]:
+    # Whose commit was acknowledged was let in, even where our own question was answered later.
+    accepting = times.healed if first is None else min(times.healed, first.monotonic)
     told = [
         ("fault", "the fault was injected", times.injected),
         ("noticed", "a writer's commit or connection first failed", noticed),
         ("broken", "nothing of the server was left", times.broken),
         ("healing", "bringing it back began, after the time that the plan leaves it down", times.healing),
-        ("accepting connections", "the server answered its first query", times.healed),
+        ("accepting connections", "the server answered its first query", accepting),
         ("first commit", "a commit was acknowledged again", first.monotonic if first else None),
     ]
     return tuple(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from drills import events, guard, plan
 from drills.addresses import Address, resolve_address
+from drills.errors import ToolError
 from drills.places import make_folder, open_place
 from drills.records import Backup, Basis, FileRef, Server
 from drills.recovery.pages.basebackup import BaseBackup
@@ -47,7 +48,11 @@ def take_pages(drill: Drill, server: Server, wish: plan.BaseBackup) -> tuple[Bac
         # The guard has looked, and production's settings may have been changed since.
         guard.refuse_if_any([judge_standbys(source.leader, drill.name)])
         with receiving(address, wal, workspace) as receiver:
-            taken = method.back_up(address, replace(workspace, progress=partial(_while_received, drill, receiver)))
+            try:
+                taken = method.back_up(address, replace(workspace, progress=partial(_while_received, drill, receiver)))
+            except ToolError:
+                receiver.must_run()  # whoever looks after it may have ended the backup, and says why
+                raise
             found = taken.backup
             # A standby's backup starts at its last restartpoint, and has the WAL from there up to its end by itself.
             start = max(found.start_lsn, receiver.first, key=parse_lsn)

@@ -26,6 +26,7 @@ _USABLE = {"COMPLETED", "AVAILABLE", "CREATING"}
 """States of a recovery point that is not on its way out, and was not given up."""
 _GIB = 2**30
 _NOT_COMPLETE = "passed over, not complete"
+_BROKEN = "PARTIAL"
 _UNDATED = "passed over, of unknown age"
 
 
@@ -146,6 +147,11 @@ def _recovery_point(how: Choosing, vault: str) -> _Picked:
         for point in points
         if point not in usable and point["CreationDate"] > newest["CreationDate"]
     ]
+    if broken := [one for one in younger if one.endswith(f"({_BROKEN})")]:
+        raise NoBackupError(
+            f"the newest recovery point of {how.origin.name} in the vault {vault} is not whole: {', '.join(broken)}",
+            hint="see the jobs of AWS Backup; an older snapshot can be named by `kind: snapshot`",
+        )
     name = Place.of(str(newest["RecoveryPointArn"])).name
     return _Picked(name, {_NOT_COMPLETE: ", ".join(sorted(younger))} if younger else {})
 

@@ -68,7 +68,8 @@ class Search:
             if not os.access(place.parent, os.R_OK | os.X_OK):  # a disk that is not mounted is no missing backup
                 raise ToolError(f"the folder of {place} cannot be read", hint="check recovery.path") from None
             raise NoBackupError(
-                f"there is no dump {place}", hint="check recovery.path, and whether dumps are still made"
+                f"there is no dump {place}",
+                hint="check recovery.path, whether its disk is mounted, and whether dumps are made",
             ) from None
         except OSError as error:
             raise ToolError(f"the dump {place} cannot be read: {error.strerror}", hint="check recovery.path") from None

@@ -62,7 +62,7 @@ def adopt_cluster(
         progress: told the bytes of WAL that came out of the archive.
         deadline: in seconds, for the recovery.
         database: one that the copy has.
-        environment: what the restore command needs, such as the secrets of the archive; gone when it is over.
+        environment: what a restore command needs that reads a repository, such as its secrets; gone when it is over.
         on_disk: whether an outage awaits the copy (see `drills.staging.run_like_production`).
 
     Raises:
@@ -71,9 +71,9 @@ def adopt_cluster(
         ToolError: a tool could not be run.
     """
     cluster = prepare_files(folder, tools, database=database)
-    cluster.environment = environment or {}
+    cluster.environment, cluster.fetches = environment or {}, environment is not None
     recovered = recover_files(cluster, target, restore_command, progress, deadline)
-    cluster.environment = {}
+    cluster.environment, cluster.fetches = {}, False
     make_superuser(cluster)
     return Adopted(cluster, recovered, open_copy(cluster, on_disk=on_disk))
 

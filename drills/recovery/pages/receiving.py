@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from drills.addresses import Address
@@ -72,7 +72,9 @@ class Receiver:
                     self._slot.release(max(starts))
             except Exception as error:  # noqa: BLE001 - `must_run` raises it; a thread's error reaches nobody
                 self._found = error
-                stop_process(self._process)  # at once: commits may hang
+                with suppress(ToolError):
+                    self._slot.end_senders()  # at once: commits may hang
+                stop_process(self._process)
                 self._slot.close()
                 return
 

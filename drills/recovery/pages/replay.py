@@ -48,7 +48,8 @@ _NEW_TABLESPACE = (
 _HINTS = {
     _NOT_REACHED: (
         "the target lies behind the end of the archive, or a segment of WAL before it is missing or damaged;"
-        " choose an earlier target, or find out why that segment was not archived"
+        " choose an earlier target, or find out why that segment was not archived; where it is a restore point that is"
+        " older than the backup, name an earlier one by recovery.backup or recovery.before"
     ),
     "requested recovery stop point is before consistent recovery point": (
         "the target lies before the backup's end; choose a later target or an older backup"

@@ -28,6 +28,10 @@ SELECT s.setting::bigint, made.lsn::text
  WHERE s.name = 'wal_segment_size'
 """
 _RELEASE = "SELECT pg_replication_slot_advance(%s, %s)"
+_END = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE application_name = %s AND backend_type = 'walsender' AND usename = current_user
+"""
 _SENDS = """
 SELECT EXISTS (SELECT FROM pg_stat_activity
                 WHERE application_name = %s AND backend_type = 'walsender' AND query LIKE 'START_REPLICATION %%')
@@ -108,6 +112,14 @@ class Slot:
         except psycopg.Error as error:
             said = VAULT.redact(str(error)).strip()
             raise ToolError(f"the slot that kept the WAL was lost: {said}", hint="run the drill again") from None
+
+    def end_senders(self) -> None:
+        """The server ends what it sends to the drill: pg_basebackup's WAL as well, for which commits may wait.
+
+        Raises:
+            ToolError: the session is gone, and the slot with it.
+        """
+        self._ask(_END, (self.receiver,))
 
     def close(self) -> None:
         """Nothing is kept any more."""

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drills.errors import ToolError
+from drills.guard import judge_room, measure_room, refuse_if_any
 from drills.places import make_folder, server_account, server_tools
 from drills.plans import repository as plan_repository
 from drills.processes import ToolRun
@@ -80,6 +81,8 @@ class Barman(Existing):
         infos = self._home().read_backups()
         names, chain = _tablespaces(infos.get(backup.label, {})), chain_of(backup.label, infos)
         staging = make_folder(make_folder(self.place) / "staging")
+        if chain:  # it is put together there, of all that it is made of
+            refuse_if_any([judge_room(measure_room(staging, backup.size * 2, None))])
         # What is put together gets new checksums (pg_combinebackup), so what it is made of is looked at first.
         links = [self._compare(self._home().bases / link / "data", _MANIFEST, workspace) for link in chain]
         done, judged = self._run(

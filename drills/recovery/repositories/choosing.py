@@ -89,7 +89,11 @@ def _newest(own: Sequence[Found], wish: Repository, where: str) -> Found:
             f"{where} holds no backup from before {wish.before}: the oldest, {complete[0][1]}, is of {complete[0][0]}",
             hint="mend recovery.before, or keep backups for longer",
         )
-    leading = [entry for entry in early if wish.to is None or _leads(entry[0], entry[2].stop_lsn, wish.to)]
+    leading = [
+        entry
+        for entry in early
+        if wish.to is None or _leads(entry[0], entry[2].stop_lsn or entry[2].start_lsn, wish.to)
+    ]
     if wish.to is not None and not leading:
         raise NoBackupError(
             f"{where} holds no backup that leads to the {' '.join(wish.to.chosen)}: the oldest, {early[0][1]}, is of"
@@ -99,11 +103,11 @@ def _newest(own: Sequence[Found], wish: Repository, where: str) -> Found:
     return leading[-1][2]
 
 
-def _leads(taken: datetime, stop_lsn: str, to: Point) -> bool:
+def _leads(taken: datetime, lsn: str, to: Point) -> bool:
     """Whether a backup was whole before this point, as far as that can be told: recovery only goes forward."""
     if to.time is not None:
         return taken < to.time
-    return to.lsn is None or not stop_lsn or parse_lsn(stop_lsn) <= parse_lsn(to.lsn)
+    return to.lsn is None or not lsn or parse_lsn(lsn) <= parse_lsn(to.lsn)
 
 
 def _labels(found: Iterable[Found]) -> str:
