@@ -17,6 +17,7 @@ from psycopg import sql
 from drills.errors import ConnectError
 from drills.records import Snapshot
 from drills.sessions import only_row
+from drills.wal import HERE
 
 _CANCEL_AGAIN = 0.5
 """Seconds."""
@@ -34,8 +35,7 @@ def exported_snapshot(connection: psycopg.Connection) -> Iterator[Snapshot]:
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         row = connection.execute(
-            "SELECT pg_export_snapshot(), clock_timestamp(), pg_current_snapshot()::text,"
-            " (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text"
+            "SELECT pg_export_snapshot(), clock_timestamp(), pg_current_snapshot()::text, " + HERE
         ).fetchone()
         name, taken, seen, lsn = only_row(row)
         yield Snapshot.model_validate({"name": name, "taken": taken, "xmin_xmax": seen, "wal_lsn": lsn})

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+HERE = "(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text"
+"""Asked of a server: where its WAL is."""
 PARTIAL = ".partial"
 """How the name of a segment ends that pg_receivewal has not received all of."""
 UNREADABLE = 200

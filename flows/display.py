@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from drills.record import Record
 from drills.records import Outcome, Verdict
-from reports.bundle import REPORT, SUMS
+from reports.bundle import REPORT, SUMS, seal_of
 from reports.summary import show_objective, show_seconds
 
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNKNOWN: "yellow"}
@@ -108,9 +107,9 @@ def show_record(console: Console, record: Record, bundle: Path | None) -> None:
     lines += [_plain(f"HINT: {problem.hint}") for problem in record.problems if problem.hint]
     console.print(Panel("\n".join(lines), border_style=colour))
     if bundle is not None:
-        if (sums := bundle / SUMS).is_file():
-            sealed = hashlib.sha256(sums.read_bytes()).hexdigest()
-            console.print(f"sealed   {sealed} {SUMS}: note it elsewhere", highlight=False, soft_wrap=True, markup=False)
+        if (bundle / SUMS).is_file():
+            seal = f"sealed   {seal_of(bundle)} {SUMS}: note it elsewhere"
+            console.print(seal, highlight=False, soft_wrap=True, markup=False)
         console.print(f"report   {bundle / REPORT}", highlight=False, soft_wrap=True, markup=False)
     elif record.outcome is Outcome.RUNNING:
         console.print("no report yet", highlight=False)

@@ -18,7 +18,7 @@ from drills.errors import EvidenceError, JournalError
 from drills.fold import fold
 from drills.journal import Reading, read_journal
 from drills.record import Record
-from reports.bundle import CHECKS, JOURNAL, RECORD, REPORT, SUMS
+from reports.bundle import CHECKS, JOURNAL, RECORD, REPORT, SUMS, seal_of
 
 _PLAN = "plan.yaml"
 _IN_EVERY_BUNDLE = (JOURNAL, RECORD, REPORT, CHECKS, _PLAN)
@@ -34,7 +34,7 @@ class Verified:
     faults: tuple[str, ...]
     record: Record | None
     sums: str
-    """SHA-256 of SHA256SUMS: whoever rewrites a file and that list is seen by this alone, kept elsewhere."""
+    """The seal of the bundle (`reports.bundle.seal_of`)."""
 
 
 def verify(bundle: Path) -> Verified:
@@ -60,7 +60,7 @@ def verify(bundle: Path) -> Verified:
     if reading is not None and record is not None:
         faults += _record_faults(bundle, reading, record)
     entries = len(reading.entries) if reading else 0
-    return Verified(len(listed), entries, tuple(faults), record, hashlib.sha256(sums.read_bytes()).hexdigest())
+    return Verified(len(listed), entries, tuple(faults), record, seal_of(bundle))
 
 
 def _listed(sums: Path) -> tuple[dict[str, str], list[str]]:

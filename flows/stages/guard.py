@@ -29,17 +29,15 @@ from drills.sessions import (
     Access,
     describe,
     measure_cluster,
+    only_row,
     session,
 )
 from drills.tools import choose_tools
-from drills.wal import parse_lsn
+from drills.wal import HERE, parse_lsn
 from flows.runtime import Drill, given
 from flows.stages.managed import managed_of
 from flows.stages.shared import source_limits, staging_place
 
-_HERE = """
-SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text
-"""
 _MEND = "mend them in the plan, or let the drill's role read what they name; they are put under the search path public"
 _LOOK = "the drill goes on, since they may be taken when their checks are asked; where they are not, that is UNKNOWN"
 
@@ -93,9 +91,10 @@ def _look_at_sender(drill: Drill, server: Server, source: Address, connection: p
 
 def _judge_point(to: Point, opened: datetime, connection: psycopg.Connection) -> Finding:
     """Whether a backup that is still to be taken can lead there: recovery only goes forward."""
-    row = connection.execute(_HERE).fetchone()
-    here = str(row[0]) if row else "0/0"
-    past = (to.time is not None and to.time <= opened) or (to.lsn is not None and parse_lsn(to.lsn) <= parse_lsn(here))
+    (here,) = only_row(connection.execute("SELECT " + HERE).fetchone())
+    past = (to.time is not None and to.time <= opened) or (
+        to.lsn is not None and parse_lsn(to.lsn) <= parse_lsn(str(here))
+    )
     return Finding(
         name="the point of recovery lies ahead",
         verdict=Verdict.FAIL if past else Verdict.PASS,

@@ -142,18 +142,15 @@ def _recovery_point(how: Choosing, vault: str) -> _Picked:
             hint="see the jobs of AWS Backup; continuous recovery points are restored with `kind: time`",
         )
     newest = max(usable, key=lambda point: point["CreationDate"])
-    younger = [
-        f"{Place.of(str(point['RecoveryPointArn'])).name} ({point.get('Status')})"
-        for point in points
-        if point not in usable and point["CreationDate"] > newest["CreationDate"]
-    ]
-    if broken := [one for one in younger if one.endswith(f"({_BROKEN})")]:
+    younger = [point for point in points if point not in usable and point["CreationDate"] > newest["CreationDate"]]
+    told = ", ".join(sorted(f"{Place.of(str(one['RecoveryPointArn'])).name} ({one.get('Status')})" for one in younger))
+    if any(one.get("Status") == _BROKEN for one in younger):
         raise NoBackupError(
-            f"the newest recovery point of {how.origin.name} in the vault {vault} is not whole: {', '.join(broken)}",
+            f"the newest recovery point of {how.origin.name} in the vault {vault} is not whole: {told}",
             hint="see the jobs of AWS Backup; an older snapshot can be named by `kind: snapshot`",
         )
     name = Place.of(str(newest["RecoveryPointArn"])).name
-    return _Picked(name, {_NOT_COMPLETE: ", ".join(sorted(younger))} if younger else {})
+    return _Picked(name, {_NOT_COMPLETE: told} if younger else {})
 
 
 def _settled(how: Choosing, name: str, while_creating: str) -> Chosen:

@@ -65,6 +65,8 @@ class Search:
                 looked = self._look(file, Places(None, self._workspace.backup / "unpacked"))
             modified = datetime.fromtimestamp(place.stat().st_mtime, UTC)
         except FileNotFoundError:
+            if place.exists():
+                raise ToolError(f"files of the dump {place} went away while it was read", hint="run it again") from None
             if not os.access(place.parent, os.R_OK | os.X_OK):  # a disk that is not mounted is no missing backup
                 raise ToolError(f"the folder of {place} cannot be read", hint="check recovery.path") from None
             raise NoBackupError(
